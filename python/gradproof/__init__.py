@@ -1,0 +1,17 @@
+"""gradproof: gradient checking as a measurement.
+
+Every entry of a gradient is measured with an uncertainty computed for that entry, and the pattern of what does not
+match says what the mistake probably is.
+"""
+
+from __future__ import annotations
+
+from ._config import config, show_config
+from ._core import version as _version
+
+__version__ = _version()
+
+__all__ = [
+    "config",
+    "show_config",
+]

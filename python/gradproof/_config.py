@@ -1,0 +1,36 @@
+"""What is running: the circumstances that a measurement depends on."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+
+from . import _core
+
+
+def config() -> dict[str, Any]:
+    """Versions, instruction set and number of threads, as plain data.
+
+    Returns
+    -------
+    dict
+        ``version``, ``isa``, ``available_isas``, ``eigen``, ``compiler``, ``numpy``, ``python``, ``platform``.
+    """
+    return {
+        "version": _core.version(),
+        "isa": _core.isa(),
+        "available_isas": _core.available_isas(),
+        "eigen": _core.eigen_version(),
+        "compiler": _core.compiler(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def show_config() -> None:
+    """Print `config`, one line per entry."""
+    for name, value in config().items():
+        print(f"{name:15} {', '.join(value) if isinstance(value, list) else value}")
