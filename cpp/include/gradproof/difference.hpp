@@ -1,0 +1,68 @@
+// The structured per-parameter loop: what every single parameter does to the loss.
+//
+// Changing W[i,j] of one layer changes one column of its output, by step * x[:,i]. Elementwise layers, batch norm,
+// dropout and maxout keep the change in one column; the next dense layer turns it into a rank-1 change; only layers
+// behind that need matrix products, and these run on the changes of many parameters stacked as rows. One pass costs
+// about  P * m * (n_{l+1} + products of the layers behind)  multiplications instead of P whole forward passes.
+//
+// What travels is one of three things:
+//   difference  the change itself, through algebraic difference forms f(x + d) - f(x) written without cancellation
+//               (for tanh, (1 - a^2) t / (1 + a t) with t = tanh d), so that a step of 2^-300 is as good as any and the
+//               quotient is accurate to rounding;
+//   tangent     the directional derivative; the slopes of the activations are measured on their forward functions;
+//   loss        the perturbed values themselves, in the precision of T: the textbook's J(theta + step), with all its
+//               cancellation when two of them are subtracted.
+#pragma once
+
+#include "network.hpp"
+
+namespace gradproof {
+
+enum class Scheme : Index { difference = 0, tangent = 1, loss = 2 };
+
+// The network at the point where it is examined: theta, a batch, and the workspace of the training forward pass there.
+template <class T>
+struct Point {
+  const Plan& plan;
+  const T* theta;
+  Index theta_size;
+  const T* x;  // (m, n_in)
+  Index m;
+  Targets<T> targets;
+  const Workspace<T>& workspace;
+
+  const T* input(std::size_t op) const { return op == 0 ? x : workspace.records[op - 1].output; }
+  const T* scores() const { return input(plan.size()); }
+};
+
+// Which parameters are moved, and how far. Without entries: all of them, with change[i] belonging to theta[i].
+template <class T>
+struct Probes {
+  const Index* entries = nullptr;
+  Index count = 0;           // of entries
+  const T* steps = nullptr;  // one for each entry (each parameter, without entries), or a single one
+  bool single_step = true;
+};
+
+// change[i]: J(theta + step e_i) - J(theta) (difference), its derivative (tangent; the step is not used) or
+// J(theta + step e_i) (loss), J being the mean loss of the batch without penalties.
+// kink[i] != 0: on the way to the loss some maximum (ReLU, leaky ReLU, maxout, hinge) took another branch than at
+// theta, or stood exactly at a tie that the step breaks (difference only; nullptr: not wanted).
+// A parameter that no op of the plan owns keeps what change and kink held before.
+template <class T>
+void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change,
+                     std::uint8_t* kink);
+
+// condition[i] = sum over all paths from theta[i] to the loss of the absolute values of the products along them, so
+// that epsilon * condition[i] is the size of the rounding error that any gradient dJ/dtheta[i] computed with unit
+// round-off epsilon, backward or forward, may carry. One backward pass with absolute values.
+// Reference: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running error).
+template <class T>
+void condition_numbers(const Point<T>& point, double* condition);
+
+// losses[k] = J(theta + steps[k] e_entries[k]) by the ordinary forward pass, nothing structured: the oracle's oracle.
+template <class T>
+void ordinary_losses(const Point<T>& point, const T* buffers, Stream stream, const Index* entries, const T* steps,
+                     Index count, double* losses);
+
+}  // namespace gradproof

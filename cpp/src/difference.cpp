@@ -1,0 +1,536 @@
+#include "gradproof/difference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "difference_forms.hpp"
+#include "gradproof/activations.hpp"
+#include "gradproof/batch_norm.hpp"
+#include "gradproof/dense.hpp"
+#include "gradproof/dropout.hpp"
+#include "gradproof/maxout.hpp"
+#include "gradproof/stencil.hpp"
+#include "gradproof/thread_pool.hpp"
+
+namespace gradproof {
+namespace {
+
+// Below this many multiplications a loop is not worth waking threads for.
+constexpr double parallel_threshold = 4e6;
+
+// One parameter that feeds a column: where its result goes, and its row in W (-1: the bias, or one of batch norm's).
+struct Seed {
+  Index place, parameter, row;
+};
+
+// All parameters that feed one column of one op.
+struct Unit {
+  std::size_t op;
+  Index column;
+  Index begin = 0, end = 0;  // its entries in the sorted list of probes, when there is one
+};
+
+// Slopes of the elementwise activations at the base point, measured on the forward functions in double.
+template <class T>
+std::vector<std::vector<T>> measured_slopes(const Point<T>& point) {
+  std::vector<std::vector<T>> slopes(point.plan.size());
+  for (std::size_t k = 0; k < point.plan.size(); ++k) {
+    const Op& op = point.plan[k];
+    const auto measure = [&](const auto& f) {
+      const Index size = point.m * op.n_in;
+      slopes[k].resize(static_cast<std::size_t>(size));
+      const T* z = point.input(k);
+      for (Index i = 0; i < size; ++i) slopes[k][i] = static_cast<T>(measured_slope(f, static_cast<double>(z[i])));
+    };
+    switch (op.kind) {
+      case Kind::relu:
+        measure([](double z) { return z > 0 ? z : 0; });
+        break;
+      case Kind::leaky_relu:
+        measure([slope = op.scalar[0]](double z) { return z > 0 ? z : slope * z; });
+        break;
+      case Kind::tanh:
+        measure([](double z) { return std::tanh(z); });
+        break;
+      case Kind::sigmoid:
+        measure([](double z) { return 1 / (1 + std::exp(-z)); });
+        break;
+      default:
+        break;
+    }
+  }
+  return slopes;
+}
+
+template <class T>
+class StructuredPass {
+ public:
+  StructuredPass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change, std::uint8_t* kink)
+      : point_(point), scheme_(scheme), probes_(probes), change_(change), kink_(kink), loss_(point) {
+    if (scheme == Scheme::tangent) slopes_ = measured_slopes(point);
+    batch_norm_behind_.assign(point.plan.size() + 1, false);
+    for (std::size_t k = point.plan.size(); k-- > 0;) {
+      batch_norm_behind_[k] = batch_norm_behind_[k + 1] || point.plan[k].kind == Kind::batch_norm;
+      widest_ = std::max({widest_, point.plan[k].n_in, point.plan[k].n_out});
+    }
+    // Products are fastest on some 100 rows; more only push the stack out of the cache.
+    rows_ = std::max<Index>(point.m, sizeof(T) == 4 ? 192 : 96);
+    list_units();
+  }
+
+  void run() {
+    const int workers = work_ < parallel_threshold ? 1 : thread_count();
+    std::vector<Scratch> scratch(static_cast<std::size_t>(workers));
+    if (workers == 1) {
+      for (const Unit& unit : units_) run_unit(unit, scratch[0]);
+    } else {
+      parallel_for(static_cast<Index>(units_.size()), [&](Index unit, int worker) {
+        run_unit(units_[static_cast<std::size_t>(unit)], scratch[static_cast<std::size_t>(worker)]);
+      });
+    }
+  }
+
+ private:
+  // Buffers of one worker.
+  struct Scratch {
+    std::vector<Seed> seeds;
+    std::vector<double> sums;
+    std::vector<std::uint8_t> kinks;
+    std::vector<T> direction, column, spare;  // (m)
+    std::vector<std::vector<T>> base;         // base columns of the ops that keep a single column
+    std::vector<T> pending;                   // the changed column, one scalar a row
+    std::vector<Index> sample, seed;          // the row of the batch and the seed that each pending row belongs to
+    std::vector<T> stack, next;               // (rows, widest)
+  };
+
+  void list_units() {
+    const Plan& plan = point_.plan;
+    std::vector<double> behind(plan.size() + 1, static_cast<double>(plan.back().n_out));  // multiplications a row
+    for (std::size_t k = plan.size(); k-- > 0;) {
+      behind[k] = behind[k + 1] + (plan[k].kind == Kind::dense ? double(plan[k].n_in) * double(plan[k].n_out)
+                                                               : double(plan[k].n_in));
+    }
+    const auto owner = [&](Index parameter, Unit& unit) {
+      for (std::size_t k = 0; k < plan.size(); ++k) {
+        const Op& op = plan[k];
+        const bool weights = op.weight >= 0 && parameter >= op.weight &&
+                             parameter < op.weight + (op.kind == Kind::dense ? op.n_in : 1) * op.n_out;
+        const bool bias = op.bias >= 0 && parameter >= op.bias && parameter < op.bias + op.n_out;
+        if (!weights && !bias) continue;
+        unit.op = k;
+        unit.column = (bias ? parameter - op.bias : parameter - op.weight) % op.n_out;
+        return true;
+      }
+      return false;
+    };
+    if (!probes_.entries) {
+      for (std::size_t k = 0; k < plan.size(); ++k) {
+        if (plan[k].weight < 0) continue;
+        for (Index j = 0; j < plan[k].n_out; ++j) units_.push_back({k, j});
+        work_ += double(plan[k].n_in) * double(plan[k].n_out) * double(point_.m) *
+                 double(k + 1 < plan.size() ? behind[std::min(k + 3, plan.size())] : 1);
+      }
+      return;
+    }
+    std::vector<Unit> owners(static_cast<std::size_t>(probes_.count));
+    for (Index e = 0; e < probes_.count; ++e) {
+      Unit& unit = owners[static_cast<std::size_t>(e)];
+      if (!owner(probes_.entries[e], unit)) continue;
+      order_.push_back(e);
+      work_ += double(point_.m) * behind[std::min(unit.op + 3, plan.size())];
+    }
+    const auto key = [&](Index e) {
+      const Unit& unit = owners[static_cast<std::size_t>(e)];
+      return std::pair(unit.op, unit.column);
+    };
+    std::stable_sort(order_.begin(), order_.end(), [&](Index a, Index b) { return key(a) < key(b); });
+    for (std::size_t at = 0; at < order_.size(); ++at) {
+      const Index position = static_cast<Index>(at);
+      if (at == 0 || key(order_[at]) != key(order_[at - 1])) {
+        units_.push_back(owners[static_cast<std::size_t>(order_[at])]);
+        units_.back().begin = position;
+      }
+      units_.back().end = position + 1;
+    }
+  }
+
+  void collect_seeds(const Unit& unit, std::vector<Seed>& seeds) const {
+    const Op& op = point_.plan[unit.op];
+    seeds.clear();
+    if (probes_.entries) {
+      for (Index at = unit.begin; at < unit.end; ++at) {
+        const Index place = order_[static_cast<std::size_t>(at)];
+        const Index parameter = probes_.entries[place];
+        const bool bias = op.bias >= 0 && parameter >= op.bias && parameter < op.bias + op.n_out;
+        seeds.push_back({place, parameter, bias ? -1 : (parameter - op.weight) / op.n_out});
+      }
+      return;
+    }
+    const Index rows = op.kind == Kind::dense ? op.n_in : 1;
+    for (Index i = 0; i < rows; ++i) {
+      const Index parameter = op.weight + i * op.n_out + unit.column;
+      seeds.push_back({parameter, parameter, i});
+    }
+    if (op.bias >= 0) seeds.push_back({op.bias + unit.column, op.bias + unit.column, -1});
+  }
+
+  // d output[:, column] / d parameter: the input column for a weight, x_hat for gamma, 1 for biases and beta.
+  void seed_direction(const Unit& unit, Index row, T* direction) const {
+    const Op& op = point_.plan[unit.op];
+    for (Index s = 0; s < point_.m; ++s) {
+      direction[s] = row < 0                     ? T(1)
+                     : op.kind == Kind::dense    ? point_.input(unit.op)[s * op.n_in + row]
+                                                 : point_.workspace.records[unit.op].x_hat[s * op.n_in + unit.column];
+    }
+  }
+
+  T step_of(const Seed& seed) const { return probes_.steps[probes_.single_step ? 0 : seed.place]; }
+
+  void run_unit(const Unit& unit, Scratch& scratch) const {
+    const Plan& plan = point_.plan;
+    const Index m = point_.m;
+    collect_seeds(unit, scratch.seeds);
+    scratch.sums.assign(scratch.seeds.size(), 0);
+    scratch.kinks.assign(scratch.seeds.size(), 0);
+    scratch.direction.resize(static_cast<std::size_t>(m));
+    scratch.column.resize(static_cast<std::size_t>(m));
+    scratch.spare.resize(static_cast<std::size_t>(m));
+
+    // The ops that keep the change in a single column.
+    std::size_t spread = unit.op + 1;  // the first op that does not
+    std::vector<Index> columns;        // the column it is in, before each of them
+    Index column = unit.column;
+    scratch.base.clear();
+    while (spread < plan.size() && plan[spread].kind != Kind::dense && plan[spread].kind != Kind::softmax) {
+      columns.push_back(column);
+      gather_base(spread, column, scratch.base);
+      if (plan[spread].kind == Kind::maxout) column /= plan[spread].aux;
+      ++spread;
+    }
+    const bool whole_groups = batch_norm_behind_[spread] || scheme_ == Scheme::loss;
+
+    scratch.pending.clear();
+    scratch.sample.clear();
+    scratch.seed.clear();
+    for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
+      const Seed& seed = scratch.seeds[k];
+      seed_direction(unit, seed.row, scratch.direction.data());
+      T* d = scratch.column.data();
+      const T step = scheme_ == Scheme::tangent ? T(1) : step_of(seed);
+      if (scheme_ == Scheme::loss) {
+        const T* output = point_.input(unit.op + 1);
+        for (Index s = 0; s < m; ++s) {
+          d[s] = output[s * plan[unit.op].n_out + unit.column] + step * scratch.direction[s];
+        }
+      } else {
+        for (Index s = 0; s < m; ++s) d[s] = step * scratch.direction[s];
+      }
+      bool kink = false;
+      for (std::size_t t = unit.op + 1; t < spread; ++t) {
+        kink |= column_op(t, columns[t - unit.op - 1], scratch.base[t - unit.op - 1], d, scratch.spare.data());
+      }
+      scratch.kinks[k] = kink;
+      append(k, whole_groups, scratch);
+      if (static_cast<Index>(scratch.pending.size()) >= rows_) finish_rows(spread, column, scratch);
+    }
+    finish_rows(spread, column, scratch);
+
+    for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
+      const double mean = scratch.sums[k] / static_cast<double>(m);
+      // The textbook's loss is a number of the model's own precision.
+      change_[scratch.seeds[k].place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
+      if (kink_) kink_[scratch.seeds[k].place] = scratch.kinks[k];
+    }
+  }
+
+  // Rows whose change is zero do nothing behind this point, unless batch norm mixes the rows of a group.
+  void append(std::size_t seed, bool whole_groups, Scratch& scratch) const {
+    const T* d = scratch.column.data();
+    if (whole_groups && scheme_ != Scheme::loss &&
+        std::all_of(d, d + point_.m, [](T value) { return value == T(0); })) {
+      return;
+    }
+    for (Index s = 0; s < point_.m; ++s) {
+      if (!whole_groups && d[s] == T(0)) continue;
+      scratch.pending.push_back(d[s]);
+      scratch.sample.push_back(s);
+      scratch.seed.push_back(static_cast<Index>(seed));
+    }
+  }
+
+  // What column_op needs of the base point, one contiguous column after another.
+  void gather_base(std::size_t k, Index column, std::vector<std::vector<T>>& base) const {
+    const Op& op = point_.plan[k];
+    const Record<T>& record = point_.workspace.records[k];
+    const Index m = point_.m;
+    std::vector<T> columns;
+    const auto gather = [&](const T* matrix, Index width, Index first, Index count) {
+      for (Index c = first; c < first + count; ++c) {
+        for (Index s = 0; s < m; ++s) columns.push_back(matrix[s * width + c]);
+      }
+    };
+    switch (op.kind) {
+      case Kind::batch_norm:
+        gather(record.x_hat, op.n_in, column, 1);
+        break;
+      case Kind::maxout:
+        gather(point_.input(k), op.n_in, column / op.aux * op.aux, op.aux);
+        break;
+      case Kind::dropout:
+        gather(record.mask, op.n_in, column, 1);
+        break;
+      default:
+        gather(point_.input(k), op.n_in, column, 1);
+        gather(record.output, op.n_out, column, 1);
+        if (scheme_ == Scheme::tangent) gather(slopes_[k].data(), op.n_in, column, 1);
+    }
+    base.push_back(std::move(columns));
+  }
+
+  // Passes the change (or the perturbed values) of one column through op k, in place. True: a kink was met.
+  bool column_op(std::size_t k, Index column, const std::vector<T>& base, T* d, T* spare) const {
+    const Op& op = point_.plan[k];
+    const Record<T>& record = point_.workspace.records[k];
+    const Index m = point_.m;
+    const T* const b = base.data();
+    switch (op.kind) {
+      case Kind::batch_norm: {
+        const T* gamma = point_.theta + op.weight + column;
+        if (scheme_ == Scheme::loss) {
+          batch_norm_values(d, gamma, point_.theta + op.bias + column, m, Index(1), static_cast<T>(op.scalar[0]));
+        } else {
+          batch_norm_difference(scheme_ == Scheme::tangent, d, b, record.inv_std + column, gamma, m, Index(1));
+        }
+        return false;
+      }
+      case Kind::maxout: {
+        const Index piece = column % op.aux;
+        bool kink = false;
+        for (Index s = 0; s < m; ++s) {
+          T others = -std::numeric_limits<T>::infinity();
+          for (Index p = 0; p < op.aux; ++p) {
+            if (p != piece) others = std::max(others, b[p * m + s]);
+          }
+          const T z = b[piece * m + s];
+          if (scheme_ == Scheme::loss) {
+            d[s] = std::max(d[s], others);
+            continue;
+          }
+          const bool won = record.winner[s * op.n_out + column / op.aux] == piece;
+          if (scheme_ == Scheme::tangent) {
+            d[s] = won ? d[s] : T(0);
+            continue;
+          }
+          const T best = std::max(z, others);
+          const T moved = (z - best) + d[s];
+          kink |= d[s] != T(0) && (won ? moved < others - best || z == others : moved > T(0) || z == best);
+          d[s] = std::max(others - best, moved);
+        }
+        return kink;
+      }
+      case Kind::dropout:
+        for (Index s = 0; s < m; ++s) d[s] *= b[s];
+        return false;
+      default:
+        break;
+    }
+    if (scheme_ == Scheme::tangent) {
+      for (Index s = 0; s < m; ++s) d[s] *= b[2 * m + s];
+      return false;
+    }
+    if (scheme_ == Scheme::loss) {
+      activate(op, spare, d, m);
+      std::copy(spare, spare + m, d);
+      return false;
+    }
+    return activation_difference(op, d, b, b + m, m);
+  }
+
+  // The ordinary forward functions of the elementwise activations.
+  static void activate(const Op& op, T* y, const T* x, Index size) {
+    switch (op.kind) {
+      case Kind::relu:
+        relu_forward(y, x, size);
+        break;
+      case Kind::leaky_relu:
+        leaky_relu_forward(y, x, size, static_cast<T>(op.scalar[0]));
+        break;
+      case Kind::tanh:
+        tanh_forward(y, x, size);
+        break;
+      default:
+        sigmoid_forward(y, x, size);
+    }
+  }
+
+  // Spreads the pending rows over op `spread` (or into the loss), takes them through all ops behind it, and adds what
+  // arrives to the sums of their seeds.
+  void finish_rows(std::size_t spread, Index column, Scratch& scratch) const {
+    const Index rows = static_cast<Index>(scratch.pending.size());
+    if (rows == 0) return;
+    const std::size_t capacity = static_cast<std::size_t>((rows_ + point_.m) * widest_);
+    if (scratch.stack.size() < capacity) {
+      scratch.stack.resize(capacity);
+      scratch.next.resize(capacity);
+    }
+    const std::size_t first = spread_column(spread, column, rows, scratch);
+    for (std::size_t k = first; k < point_.plan.size(); ++k) {
+      stack_op(k, rows, scratch);
+      std::swap(scratch.stack, scratch.next);
+    }
+    const Index n = point_.plan.back().n_out;
+    for (Index r = 0; r < rows; ++r) {
+      const std::size_t at = static_cast<std::size_t>(r);
+      const std::size_t seed = static_cast<std::size_t>(scratch.seed[at]);
+      T* row = scratch.stack.data() + r * n;
+      bool kink = false;
+      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], row, kink);
+      scratch.kinks[seed] |= kink;
+    }
+    scratch.pending.clear();
+    scratch.sample.clear();
+    scratch.seed.clear();
+  }
+
+  // From one scalar a row to whole rows in scratch.stack; returns the first op that is still to be done.
+  std::size_t spread_column(std::size_t spread, Index column, Index rows, Scratch& scratch) const {
+    const bool dense = spread < point_.plan.size() && point_.plan[spread].kind == Kind::dense;
+    const Index width = spread < point_.plan.size() ? point_.plan[spread].n_in : point_.plan.back().n_out;
+    const T* base = point_.input(spread);  // (m, width)
+    const Index n = dense ? point_.plan[spread].n_out : width;
+    const T* weights = dense ? point_.theta + point_.plan[spread].weight + column * n : nullptr;
+    for (Index r = 0; r < rows; ++r) {
+      const std::size_t at = static_cast<std::size_t>(r);
+      const Index s = scratch.sample[at];
+      const T d = scratch.pending[at];
+      T* row = scratch.stack.data() + r * n;
+      if (dense && scheme_ == Scheme::loss) {
+        const T* output = point_.input(spread + 1) + s * n;
+        const T moved = d - base[s * width + column];
+        for (Index c = 0; c < n; ++c) row[c] = output[c] + moved * weights[c];
+      } else if (dense) {
+        for (Index c = 0; c < n; ++c) row[c] = d * weights[c];
+      } else {
+        if (scheme_ == Scheme::loss) {
+          std::copy(base + s * width, base + (s + 1) * width, row);
+        } else {
+          std::fill(row, row + n, T(0));
+        }
+        row[column] = d;
+      }
+    }
+    return dense ? spread + 1 : spread;
+  }
+
+  // Takes the rows of scratch.stack through op k into scratch.next.
+  void stack_op(std::size_t k, Index rows, Scratch& scratch) const {
+    const Op& op = point_.plan[k];
+    const T* x = scratch.stack.data();
+    T* y = scratch.next.data();
+    if (op.kind == Kind::dense) {
+      const T* bias = op.bias >= 0 && scheme_ == Scheme::loss ? point_.theta + op.bias : nullptr;
+      dense_forward(y, x, point_.theta + op.weight, bias, rows, op.n_in, op.n_out);
+      return;
+    }
+    if (op.kind == Kind::batch_norm) {
+      stack_batch_norm(k, rows, y, x);
+      return;
+    }
+    for (Index r = 0; r < rows; ++r) {
+      const std::size_t at = static_cast<std::size_t>(r);
+      const bool kink = scheme_ == Scheme::loss
+                            ? (row_forward(k, scratch.sample[at], y + r * op.n_out, x + r * op.n_in), false)
+                            : row_change(k, scratch.sample[at], y + r * op.n_out, x + r * op.n_in);
+      scratch.kinks[static_cast<std::size_t>(scratch.seed[at])] |= kink;
+    }
+  }
+
+  void stack_batch_norm(std::size_t k, Index rows, T* y, const T* x) const {
+    const Op& op = point_.plan[k];
+    const Record<T>& record = point_.workspace.records[k];
+    const Index m = point_.m, n = op.n_in;
+    const T* gamma = point_.theta + op.weight;
+    std::copy(x, x + rows * n, y);
+    for (T* group = y; group < y + rows * n; group += m * n) {
+      if (scheme_ == Scheme::loss) {
+        batch_norm_values(group, gamma, point_.theta + op.bias, m, n, static_cast<T>(op.scalar[0]));
+      } else {
+        batch_norm_difference(scheme_ == Scheme::tangent, group, record.x_hat, record.inv_std, gamma, m, n);
+      }
+    }
+  }
+
+  // y = op k of the perturbed row x, which stands in place of row s of the batch.
+  void row_forward(std::size_t k, Index s, T* y, const T* x) const {
+    const Op& op = point_.plan[k];
+    switch (op.kind) {
+      case Kind::softmax:
+        softmax_forward(y, x, Index(1), op.n_in);
+        break;
+      case Kind::maxout:
+        for (Index u = 0; u < op.n_out; ++u) y[u] = *std::max_element(x + u * op.aux, x + (u + 1) * op.aux);
+        break;
+      case Kind::dropout:
+        dropout_forward(y, x, point_.workspace.records[k].mask + s * op.n_in, op.n_in);
+        break;
+      default:
+        activate(op, y, x, op.n_in);
+    }
+  }
+
+  // y = the change (or derivative) behind op k, given the change x before it in row s of the batch.
+  bool row_change(std::size_t k, Index s, T* y, const T* x) const {
+    const Op& op = point_.plan[k];
+    const Record<T>& record = point_.workspace.records[k];
+    const bool tangent = scheme_ == Scheme::tangent;
+    const Index n = op.n_in;
+    const T* z = point_.input(k) + s * n;
+    switch (op.kind) {
+      case Kind::maxout:
+        return maxout_difference(tangent, y, x, z, record.winner + s * op.n_out, op.n_out, op.aux);
+      case Kind::softmax:
+        softmax_difference(tangent, y, x, record.output + s * n, n);
+        return false;
+      case Kind::dropout:
+        for (Index c = 0; c < n; ++c) y[c] = x[c] * record.mask[s * n + c];
+        return false;
+      default:
+        break;
+    }
+    if (tangent) {
+      const T* slope = slopes_[k].data() + s * n;
+      for (Index c = 0; c < n; ++c) y[c] = x[c] * slope[c];
+      return false;
+    }
+    std::copy(x, x + n, y);
+    return activation_difference(op, y, z, record.output + s * n, n);
+  }
+
+  const Point<T>& point_;
+  const Scheme scheme_;
+  const Probes<T>& probes_;
+  double* const change_;
+  std::uint8_t* const kink_;
+  const LossDifference<T> loss_;
+  std::vector<std::vector<T>> slopes_;          // per op, empty but for activations in the tangent scheme
+  std::vector<bool> batch_norm_behind_;  // [k]: some op at or behind k is a batch norm
+  std::vector<Unit> units_;
+  std::vector<Index> order_;  // positions of the entries, grouped by unit
+  Index widest_ = 0, rows_ = 0;
+  double work_ = 0;
+};
+
+}  // namespace
+
+template <class T>
+void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change,
+                     std::uint8_t* kink) {
+  StructuredPass<T>(point, scheme, probes, change, kink).run();
+}
+
+template void structured_pass<float>(const Point<float>&, Scheme, const Probes<float>&, double*, std::uint8_t*);
+template void structured_pass<double>(const Point<double>&, Scheme, const Probes<double>&, double*, std::uint8_t*);
+
+}  // namespace gradproof

@@ -1,0 +1,34 @@
+#include <vector>
+
+#include "gradproof/difference.hpp"
+#include "gradproof/thread_pool.hpp"
+
+namespace gradproof {
+
+template <class T>
+void ordinary_losses(const Point<T>& point, const T* buffers, Stream stream, const Index* entries, const T* steps,
+                     Index count, double* losses) {
+  // Each unit is a block of entries with its own copy of theta: the caller's is only read.
+  constexpr Index block = 16;
+  parallel_for((count + block - 1) / block, [&](Index unit, int) {
+    std::vector<T> theta(point.theta, point.theta + point.theta_size);
+    std::vector<T> memory(static_cast<std::size_t>(lay_out<T>(point.plan, point.m, nullptr).size));
+    const Workspace<T> workspace = lay_out<T>(point.plan, point.m, memory.data());
+    for (Index e = unit * block; e < std::min((unit + 1) * block, count); ++e) {
+      T& parameter = theta[static_cast<std::size_t>(entries[e])];
+      const T kept = parameter;
+      parameter += steps[e];
+      network_forward(point.plan, theta.data(), buffers, point.x, point.m, workspace, true, stream);
+      losses[e] = data_loss<T>(point.targets, nullptr, workspace.records.back().output, point.m,
+                               point.plan.back().n_out);
+      parameter = kept;
+    }
+  });
+}
+
+template void ordinary_losses<float>(const Point<float>&, const float*, Stream, const Index*, const float*, Index,
+                                     double*);
+template void ordinary_losses<double>(const Point<double>&, const double*, Stream, const Index*, const double*, Index,
+                                      double*);
+
+}  // namespace gradproof
