@@ -1,0 +1,1 @@
+"""Gradient checks: the measurement, its reading and its report."""

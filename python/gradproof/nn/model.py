@@ -1,0 +1,156 @@
+"""The network that people use: built-in layers run in the C++ core, your own between them in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _core, kernels
+from gradproof.nn import plan, python_layer
+from gradproof.nn.layout import Views
+from gradproof.nn.network import Network
+from gradproof.nn.plan import Plan, Segment
+from gradproof.nn.structure import Structure
+
+Array = NDArray[Any]
+Tape: TypeAlias = list[tuple[Array, Any]]
+"""Per segment its input, and what its backward needs: the workspace of a plan, the cache of a Python layer."""
+
+_INFERENCE_ROWS = 4096  # rows at a time without training: enough to fill the cores, and memory stays bounded
+_KEPT_WORKSPACES = 4  # a training batch, the short last one of an epoch, and as much again for a validation set
+
+
+class Sequential(Network):
+    """A feed-forward network with its parameters in one flat vector, computed by the C++ core.
+
+    Parameters
+    ----------
+    layers : list
+        Built-in layers (:class:`~gradproof.nn.layers.Dense` and so on) and instances of your own subclasses
+        of :class:`~gradproof.nn.layers.Layer`.
+    input_size : int
+        Features per row, ``n_in`` of the first layer.
+    loss : {"softmax_cross_entropy", "hinge", "binary_cross_entropy", "mse"}
+        The first three work on scores: no Softmax or Sigmoid goes before them.
+    l1, l2 : float
+        Strength of the penalties ``l1/(2M) sum |W|`` and ``l2/(2M) sum W^2``.
+    dtype : {"float32", "float64"}
+        Of the parameters and of all arithmetic. Models of both kinds with one seed start from the same numbers.
+    seed : int
+        What the initial parameters and the dropout masks are made from.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what is expected.
+
+    Warns
+    -----
+    UserWarning
+        If the last layer is one that the loss applies by itself, such as Softmax before ``softmax_cross_entropy``.
+
+    Notes
+    -----
+    One thread at a time may train a model; any number may call ``forward``, ``predict`` and ``loss``.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(16), ReLU(), Dense(3)], input_size=4, loss="softmax_cross_entropy")
+    >>> loss, gradient = model.loss_and_gradient(X, y)
+    """
+
+    _kernels = kernels
+    _workspaces: dict[tuple[int, int], Array]
+
+    def _use(self, structure: Structure) -> None:
+        super()._use(structure)
+        self._segments: tuple[Segment, ...] = plan.compile(structure)
+        self._workspaces = {}
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The steps of the network: compiled plans of built-in layers, and the nodes of Python layers."""
+        return self._segments
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_workspaces": {}}
+
+    def astype(self, dtype: Any) -> Sequential:
+        twin = super().astype(dtype)
+        twin._workspaces = {}
+        return twin
+
+    def save(self, path: Any) -> None:
+        """Write the model to a safetensors file, see :func:`gradproof.nn.serialize.save`."""
+        from gradproof.nn import serialize
+
+        serialize.save(self, path)
+
+    def _forward(self, X: Array, training: bool) -> tuple[Array, Tape]:
+        tape: Tape = []
+        for index, segment in enumerate(self._segments):
+            if not isinstance(segment, Plan):
+                Y, kept = python_layer.forward(segment, X, self.parameters, training)
+            elif training:
+                Y, kept = self._run(segment, X, self._borrow(index, segment, len(X)), True)
+            else:
+                Y, kept = self._infer(segment, X), None
+            tape.append((X, kept))
+            X = Y
+        return X, tape
+
+    def _backward(self, dscores: Array, tape: Tape, gradient: Array) -> None:
+        dy = dscores
+        for index in reversed(range(len(tape))):
+            segment, (X, kept) = self._segments[index], tape[index]
+            if isinstance(segment, Plan):
+                dx = np.empty_like(X) if index else None
+                _core.network_backward(segment.ops, segment.scalars, self._theta, X, dy, gradient, dx, kept)
+            else:
+                dx = python_layer.backward(segment, dy, kept, self.parameters, Views(self.layout, gradient))
+            if dx is not None:
+                dy = dx
+
+    def _update_statistics(self, tape: Tape) -> None:
+        for segment, (X, kept) in zip(self._segments, tape, strict=True):
+            if isinstance(segment, Plan):
+                _core.network_update_statistics(segment.ops, segment.scalars, self._buffers, kept, len(X))
+
+    def _run(self, segment: Plan, X: Array, workspace: Array, training: bool) -> tuple[Array, Array]:
+        Y = np.empty((len(X), segment.n_out), self._dtype)
+        _core.network_forward(
+            segment.ops,
+            segment.scalars,
+            self._theta,
+            self._buffers,
+            X,
+            Y,
+            workspace,
+            training,
+            self._seed,
+            self.dropout_step,
+        )
+        return Y, workspace
+
+    def _infer(self, segment: Plan, X: Array) -> Array:
+        blocks = [X[start : start + _INFERENCE_ROWS] for start in range(0, len(X), _INFERENCE_ROWS)]
+        outputs = [self._run(segment, block, self._workspace(segment, len(block)), False)[0] for block in blocks]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    # A workspace is taken out of the store while it is in use, so that threads never share one.
+
+    def _workspace(self, segment: Plan, m: int) -> Array:
+        return np.empty(_core.network_workspace_size(segment.ops, m), self._dtype)
+
+    def _borrow(self, index: int, segment: Plan, m: int) -> Array:
+        kept = self._workspaces.pop((index, m), None)
+        return self._workspace(segment, m) if kept is None else kept
+
+    def _release(self, tape: Tape | None) -> None:
+        if len(self._workspaces) > _KEPT_WORKSPACES * len(self._segments):
+            self._workspaces.clear()
+        for index, (X, kept) in enumerate(tape or ()):
+            if isinstance(self._segments[index], Plan) and kept is not None:
+                self._workspaces[index, len(X)] = kept

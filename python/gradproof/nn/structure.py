@@ -1,0 +1,211 @@
+"""A list of layers, resolved: names, widths, parameters and where they lie in ``theta``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof.nn import initializers
+from gradproof.nn.layers import BatchNorm, BuiltIn, Dense, Layer, Maxout
+from gradproof.nn.layout import Layout
+
+AnyLayer: TypeAlias = BuiltIn | Layer
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+
+_WIDEST = 2**31 - 1  # values per row; keeps every size of a network inside 64 bits
+_INIT_STREAM = 1  # the random numbers of initialization belong to nothing else
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer in its place.
+
+    Attributes
+    ----------
+    layer : BuiltIn or Layer
+        The specification.
+    index : int
+        Position in the model; also the stream of its dropout mask.
+    name : str
+        ``"dense_0"``: the kind, and how many of that kind came before.
+    n_in, n_out : int
+        Values per row going in and coming out.
+    shapes : dict
+        Parameter name (``"W"``) to shape.
+    """
+
+    layer: AnyLayer
+    index: int
+    name: str
+    n_in: int
+    n_out: int
+    shapes: Shapes
+
+    def path(self, parameter: str) -> str:
+        """Full name of a parameter or buffer, ``"dense_0.W"``."""
+        return f"{self.name}.{parameter}"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The nodes of a network, with the layouts of its parameters and its buffers."""
+
+    nodes: tuple[Node, ...]
+    layout: Layout
+    buffer_layout: Layout
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node]) -> Structure:
+        parameters = [
+            (node.path(name), shape, name in _regularized(node.layer))
+            for node in nodes
+            for name, shape in node.shapes.items()
+        ]
+        buffers = [
+            (node.path(name), (node.n_out,), False)
+            for node in nodes
+            if isinstance(node.layer, BatchNorm)
+            for name in ("running_mean", "running_variance")
+        ]
+        return cls(tuple(nodes), Layout.of(parameters), Layout.of(buffers))
+
+    @property
+    def input_size(self) -> int:
+        return self.nodes[0].n_in
+
+    @property
+    def output_size(self) -> int:
+        return self.nodes[-1].n_out
+
+
+def resolve(
+    layers: Sequence[AnyLayer], input_size: int, seed: int, *, widest_python_input: int = _WIDEST
+) -> tuple[Structure, dict[str, NDArray[np.float64]]]:
+    """Names, widths and shapes of all layers, without allocating the parameters of the built-in ones.
+
+    Python layers do allocate, in ``build`` and when their output width is found out; `widest_python_input` bounds that
+    for sizes that nobody vouches for.
+
+    Returns
+    -------
+    structure : Structure
+    built : dict
+        What the ``build`` of Python layers returned, by full name; :func:`initial_theta` wants it.
+    """
+    count: Counter[str] = Counter()
+    nodes: list[Node] = []
+    built: dict[str, NDArray[np.float64]] = {}
+    n_in = input_size
+    for index, layer in enumerate(layers):
+        kind = _kind(layer)
+        name = f"{kind}_{count[kind]}"
+        count[kind] += 1
+        if isinstance(layer, BuiltIn):
+            before_batch_norm = index + 1 < len(layers) and isinstance(layers[index + 1], BatchNorm)
+            shapes, n_out = _shapes(layer, n_in, before_batch_norm), layer.output_size(n_in)
+        else:
+            if n_in > widest_python_input:
+                raise ValueError(f"layers[{index}] ({name}): got {n_in} inputs, expected at most {widest_python_input}")
+            values = _build(layer, name, n_in, _rng(seed, index))
+            built.update({f"{name}.{key}": value for key, value in values.items()})
+            shapes, n_out = {key: value.shape for key, value in values.items()}, _probe(layer, name, n_in, values)
+        widest = max([n_out, *(shape[-1] for shape in shapes.values() if shape)])
+        if widest > _WIDEST:
+            raise ValueError(f"layers[{index}] ({name}): got {widest} values per row, expected at most {_WIDEST}")
+        nodes.append(Node(layer, index, name, n_in, n_out, shapes))
+        n_in = n_out
+    return Structure.of(nodes), built
+
+
+def initial_theta(structure: Structure, seed: int, built: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """All parameters at the start, in float64. Every layer draws from a stream of its own."""
+    theta = np.zeros(structure.layout.size)
+    for node in structure.nodes:
+        layer = node.layer
+        rng = _rng(seed, node.index)
+        for parameter, shape in node.shapes.items():
+            view = structure.layout.view(theta, node.path(parameter))
+            if isinstance(layer, (Dense, Maxout)) and parameter == "W":
+                view[...] = initializers.draw(layer.init, rng, shape, node.n_in, node.n_out)
+            elif isinstance(layer, BatchNorm) and parameter == "gamma":
+                view[...] = 1.0
+            elif isinstance(layer, Layer):
+                view[...] = built[node.path(parameter)]
+    return theta
+
+
+def initial_buffers(structure: Structure) -> NDArray[np.float64]:
+    """Running statistics before any batch was seen: mean 0, variance 1."""
+    buffers = np.zeros(structure.buffer_layout.size)
+    for entry in structure.buffer_layout.slices:
+        if entry.name.endswith(".running_variance"):
+            structure.buffer_layout.view(buffers, entry.name)[...] = 1.0
+    return buffers
+
+
+def _shapes(layer: BuiltIn, n_in: int, before_batch_norm: bool) -> Shapes:
+    match layer:
+        case Dense():
+            bias = layer.bias and not before_batch_norm
+            return {"W": (n_in, layer.units)} | ({"b": (layer.units,)} if bias else {})
+        case Maxout():
+            columns = layer.units * layer.pieces
+            return {"W": (n_in, columns), "b": (columns,)}
+        case BatchNorm():
+            return {"gamma": (n_in,), "beta": (n_in,)}
+        case _:
+            return {}
+
+
+def _regularized(layer: AnyLayer) -> tuple[str, ...]:
+    return layer.regularized if isinstance(layer, Layer) else ("W",)
+
+
+def _kind(layer: AnyLayer) -> str:
+    if isinstance(layer, BuiltIn):
+        return layer.kind
+    # "MyRBFLayer" -> "my_rbf_layer"
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+
+
+def _rng(seed: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, _INIT_STREAM, index))))
+
+
+def _build(layer: Layer, name: str, n_in: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    values: Any = layer.build(n_in, rng)
+    if not isinstance(values, dict):
+        raise TypeError(f"{name}: build returned {type(values).__name__}, expected a dict of name: array")
+    for key in values:
+        if not (isinstance(key, str) and key.isidentifier()):
+            raise ValueError(f"{name}: build returned a parameter called {key!r}, expected a Python identifier")
+    arrays = {key: initializers.checked(value, None, f"{name}: build: {key}") for key, value in values.items()}
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+def _probe(layer: Layer, name: str, n_in: int, values: dict[str, NDArray[np.float64]]) -> int:
+    """Output width of a Python layer: what it says, or what comes out for two rows of zeros."""
+    n_out: Any = layer.output_size(n_in)
+    if n_out is None:
+        returned = layer.forward(np.broadcast_to(0.0, (2, n_in)), values, False)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise TypeError(f"{name}: forward returned {type(returned).__name__}, expected a pair (y, cache)")
+        y = np.asarray(returned[0])
+        if y.ndim != 2 or y.shape[0] != 2:
+            raise ValueError(
+                f"{name}: forward returned y of shape {y.shape} for x of shape (2, {n_in}), expected (2, n_out)"
+            )
+        n_out = y.shape[1]
+    if isinstance(n_out, bool) or not isinstance(n_out, (int, np.integer)):
+        raise TypeError(f"{name}: output_size returned {n_out!r}, expected a whole number >= 1")
+    if n_out < 1:
+        raise ValueError(f"{name}: has {n_out} outputs, expected at least 1")
+    return int(n_out)

@@ -1,0 +1,84 @@
+"""What comes in from outside, checked in one place."""
+
+from __future__ import annotations
+
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_DTYPES = ("float32", "float64")
+
+
+def dtype(value: Any) -> np.dtype[Any]:
+    """float32 or float64, from a name or a NumPy type."""
+    try:
+        name = "" if value is None else np.dtype(value).name
+    except TypeError:
+        name = ""
+    if name not in _DTYPES:
+        raise ValueError(f"dtype: got {value!r}, expected one of {', '.join(map(repr, _DTYPES))}")
+    return np.dtype(name)
+
+
+def whole(value: Any, name: str, smallest: int, largest: int) -> int:
+    """An integer within bounds."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected a whole number")
+    if not smallest <= value <= largest:
+        raise ValueError(f"{name}: got {value}, expected a whole number from {smallest} to {largest}")
+    return int(value)
+
+
+def nonnegative(value: Any, name: str) -> float:
+    """A finite number >= 0."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected a number >= 0")
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: got {value}, expected a finite number >= 0")
+    return float(value)
+
+
+def inputs(X: Any, n_in: int, dtype: np.dtype[Any], name: str = "X") -> Array:
+    """A batch of inputs, as a finite C-contiguous (m, n_in) array of the model's dtype."""
+    array = numeric(X, name)
+    if array.ndim != 2:
+        hint = " (one sample is X.reshape(1, -1))" if array.ndim == 1 else ""
+        raise ValueError(f"{name}: got shape {array.shape}, expected (m, {n_in}){hint}")
+    if array.shape[1] != n_in:
+        raise ValueError(f"{name}: got {array.shape[1]} features, expected {n_in}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name}: got no rows, expected at least one")
+    return finite(array, dtype, name)
+
+
+def numeric(value: Any, name: str) -> Array:
+    """Anything array-like that holds real numbers."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: got a masked array with missing values, expected none missing")
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise ValueError(f"{name}: got {type(value).__name__}, expected an array of numbers ({error})") from error
+    if array.dtype.kind not in "fiub":
+        hint = "; use .toarray() for a sparse matrix" if hasattr(value, "toarray") else ""
+        raise TypeError(f"{name}: got {type(value).__name__} of dtype {array.dtype}, expected real numbers{hint}")
+    return array
+
+
+def finite(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """The array in C order and the model's dtype; NaN and infinity are refused with their position."""
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    good = np.isfinite(converted)
+    if not good.all():
+        position = tuple(int(i) for i in np.argwhere(~good)[0])
+        value = array[position]
+        too_large = f" (too large for {dtype})" if np.isfinite(value) else ""
+        where = ", ".join(map(str, position))
+        raise ValueError(f"{name}: {name}[{where}] is {value}{too_large}, expected finite numbers")
+    return converted
