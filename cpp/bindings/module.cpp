@@ -6,4 +6,7 @@ namespace py = pybind11;
 PYBIND11_MODULE(GRADPROOF_MODULE, m, py::mod_gil_not_used(), py::multiple_interpreters::per_interpreter_gil()) {
   m.doc() = "Compiled kernels of gradproof; gradproof._core picks the build that fits the processor.";
   gradproof::register_config(m);
+  gradproof::register_math(m);
+  gradproof::register_layers(m);
+  gradproof::register_losses(m);
 }
