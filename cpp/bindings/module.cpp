@@ -9,4 +9,5 @@ PYBIND11_MODULE(GRADPROOF_MODULE, m, py::mod_gil_not_used(), py::multiple_interp
   gradproof::register_math(m);
   gradproof::register_layers(m);
   gradproof::register_losses(m);
+  gradproof::register_network(m);
 }

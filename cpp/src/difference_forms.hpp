@@ -14,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "gradproof/activations.hpp"
 #include "gradproof/batch_norm.hpp"
 #include "gradproof/difference.hpp"
 #include "gradproof/math.hpp"

@@ -82,7 +82,7 @@ void network_forward(const Plan& plan, const T* theta, const T* buffers, const T
         break;
       case Kind::dropout:
         if (training) {
-          dropout_mask(record.mask, size, static_cast<T>(op.scalar[0]), stream.seed,
+          dropout_mask(record.mask, size, op.scalar[0], stream.seed,
                        static_cast<std::uint64_t>(op.aux), stream.step);
           dropout_forward(y, x, record.mask, size);
         } else {

@@ -1,0 +1,378 @@
+"""Check every parameter of a :class:`gradproof.Sequential` network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradproof._config import config
+from gradproof.check.measurement import Measurement
+from gradproof.check.penalty import measure_penalty
+from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
+from gradproof.check.structured import DIFFERENCE, SCHEMES, Dropout, Point, Scheme, measure_at
+from gradproof.nn.layout import Layout, Slice
+from gradproof.nn.model import Sequential
+from gradproof.nn.network import PARTS
+
+Array = NDArray[Any]
+
+GUARDED = 16  # random entries per tensor that the structured loop and the ordinary forward pass are compared on
+GUARD_TOLERANCE = 16.0  # in units of round-off of a loss; observed below 2
+BURN_IN_RATE = 0.05  # learning rate of the training steps of after_steps
+
+
+def check_model(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    after_steps: Sequence[int] | int = (0,),
+    parts: Sequence[str] = PARTS,
+    dropout: Dropout = "frozen",
+    scheme: Scheme = "difference",
+    step: float | None = None,
+    rtol: float | None = None,
+    gradient: ArrayLike | None = None,
+    seed: int = 0,
+) -> GradientReport:
+    """Check the gradient of a network with respect to every parameter, in the precision of the model.
+
+    Parameters
+    ----------
+    model : Sequential
+        The network; it comes back as it was.
+    X, y : array_like
+        A batch, as for ``model.loss_and_gradient``. A few rows are enough and fastest.
+    after_steps : int or sequence of int
+        Check after so many steps of plain gradient descent on this batch, on a copy: mistakes that vanish near the
+        initial weights show after some steps. ``report.stages`` holds one report for each.
+    parts : sequence of {"data", "regularization"}
+        Terms of the cost. With both, each is also checked apart (``report.parts``), because a large penalty hides
+        mistakes in the data part.
+    dropout : {"frozen", "off"}
+        Check with one fixed set of masks, those of ``model.dropout_step``, or keep every value.
+    scheme : {"difference", "tangent", "central", "forward"}
+        How the derivatives are measured, see :func:`gradproof.check.structured.measure`.
+    step : float, optional
+        Step of ``central`` and ``forward`` (and, to see its truncation, of ``difference``).
+    rtol : float, optional
+        Relative errors up to this pass as well; by default whatever the arithmetic can resolve counts.
+    gradient : array_like, (P,), optional
+        Check this gradient in the layout of ``model.theta`` in place of the model's own: one computed by your own
+        implementation of the same network. It is compared with the sum of `parts`, and `after_steps` must be (0,).
+    seed : int
+        Of the entries that the guard picks.
+
+    Returns
+    -------
+    GradientReport
+        ``tensors``: one report per parameter tensor, of the sum of the parts; with several stages those of the first
+        stage that does not pass, else of the last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what is expected.
+
+    Notes
+    -----
+    The tolerance of an entry is its rounding error, computed from its condition number: see
+    :mod:`gradproof.check.structured` for cost and memory. A guard compares the structured loop with the ordinary
+    forward pass on random entries of every tensor in every run; if they disagree the verdict is ``inconclusive``.
+    """
+    chosen = _parts(parts)
+    counts = _counts(after_steps)
+    _one_of(scheme, SCHEMES, "scheme")
+    _one_of(dropout, ("frozen", "off"), "dropout")
+    _positive(step, "step")
+    _positive(rtol, "rtol")
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
+    if gradient is not None and counts != [0]:
+        raise ValueError(f"after_steps: got {after_steps!r}, expected (0,) when a gradient is given")
+    subject = model.without_dropout() if dropout == "off" else model
+    rng = np.random.default_rng(seed)
+
+    reports, done = [], 0
+    for count in counts:
+        if count > done:
+            subject = subject.copy() if subject is model else subject
+            for _ in range(count - done):
+                subject._gradient_step(X, y, BURN_IN_RATE)
+            done = count
+        check = _Check(subject, X, y, chosen, scheme, step, rtol, gradient, rng)
+        reports.append(check.report(f"after {count} step{'s' * (count != 1)}", seed))
+    if len(reports) == 1:
+        return reports[0]
+    shown = next((report for report in reports if not report.ok), reports[-1])
+    return GradientReport(
+        shown.tensors,
+        findings=shown.findings,
+        evaluations=sum(report.evaluations for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        dtype=shown.dtype,
+        method=shown.method,
+        environment=lambda: _environment(seed),
+        parts=shown.parts,
+        stages=reports,
+        label=shown.label,
+        notes=shown.notes,
+    )
+
+
+class _Check:
+    """One check at one point."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        X: ArrayLike,
+        y: ArrayLike,
+        parts: tuple[str, ...],
+        scheme: Scheme,
+        step: float | None,
+        rtol: float | None,
+        gradient: ArrayLike | None,
+        rng: np.random.Generator,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.model, self.X, self.y, self.rtol, self.rng = model, X, y, rtol, rng
+        self.scheme, self.step = scheme, step
+        penalized = model.l1 > 0 or model.l2 > 0
+        self.parts = tuple(part for part in parts if part == "data" or penalized or parts == ("regularization",))
+        self.given = gradient is not None
+        self.analytic = self._own_gradient(parts) if gradient is None else _flat(gradient, model)
+        self.notes: list[str] = []
+        self.findings: list[Finding] = []
+
+    def report(self, label: str, seed: int) -> GradientReport:
+        model = self.model
+        point = Point(model, self.X, self.y)
+        verdict = self._contract_broken(point)
+        measured: dict[str, Measurement] = {}
+        tensors: dict[str, TensorReport] = {}
+        reports: dict[str, GradientReport] = {}
+        if verdict is None:
+            measured = {part: self._measure(part, point) for part in self.parts}
+            total = next(iter(measured.values()))
+            for other in list(measured.values())[1:]:
+                total = total + other
+            tensors = _tensors(model.layout, self.analytic, total, self.rtol)
+            if len(measured) > 1 and not self.given:
+                reports = {part: self._part(part, measured[part]) for part in measured}
+            self.findings += list(_findings(tensors, reports))
+            if "data" in self.parts:
+                verdict = self._guard(point)
+        return GradientReport(
+            tensors,
+            findings=self.findings,
+            verdict=verdict,
+            evaluations=sum(part.evaluations for part in measured.values()),
+            seconds=time.perf_counter() - self.started,
+            dtype=model.dtype.name,
+            method=f"exhaustive, {self.scheme}",
+            environment=lambda: _environment(seed),
+            parts=reports,
+            label=label,
+            notes=self.notes,
+        )
+
+    def _own_gradient(self, parts: tuple[str, ...]) -> Array:
+        """The gradient that training uses; the model's record of its last gradient is kept."""
+        kept = self.model.gradient.copy()
+        if parts == PARTS:
+            gradient = self.model.loss_and_gradient(self.X, self.y)[1]
+        else:
+            gradient = self.model.loss_and_gradient(self.X, self.y, parts=parts)[1]
+        self.model.gradient[...] = kept
+        return np.asarray(gradient)
+
+    def _measure(self, part: str, point: Point) -> Measurement:
+        if part == "data":
+            return measure_at(point, self.scheme, self.step)
+        return measure_penalty(self.model, len(point.X), self.scheme, self.step)
+
+    def _part(self, part: str, measured: Measurement) -> GradientReport:
+        gradient = self._own_gradient((part,))
+        tensors = _tensors(self.model.layout, gradient, measured, self.rtol)
+        return GradientReport(
+            tensors,
+            findings=list(_findings(tensors, {}, "regularization" if part == "regularization" else "unknown")),
+            evaluations=measured.evaluations,
+            dtype=self.model.dtype.name,
+            method=f"exhaustive, {self.scheme}",
+            label=part,
+        )
+
+    def _contract_broken(self, point: Point) -> Verdict | None:
+        """What makes a comparison meaningless: values that are not finite, or that change from call to call."""
+        value = point.value
+        bad = [entry.name for entry in self.model.layout.slices if not np.isfinite(_of(self.analytic, entry)).all()]
+        if not np.isfinite(value) or bad:
+            where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
+            self.findings.append(
+                Finding("nonfinite", bad[0] if bad else None, f"At this point {where} is NaN or infinite.")
+            )
+            return Verdict.NONFINITE
+        if all(not hasattr(node.layer, "backward") for node in self.model.structure.nodes) or self.given:
+            return None
+        again, gradient = self.model._data_loss(self.model._forward(point.X, True)[0], point.targets)[0], None
+        if again == value:
+            gradient = self._own_gradient(PARTS if self.parts == PARTS else self.parts)
+            scale = np.max(np.abs(self.analytic), initial=0.0)
+            differs = np.abs(gradient - self.analytic) > 1e4 * np.finfo(self.model.dtype).eps * scale
+            if not differs.any():
+                return None
+        what = "loss" if gradient is None else "gradient"
+        self.findings.append(
+            Finding(
+                "nondeterministic",
+                None,
+                f"Two evaluations of the {what} at the same point differ. A layer draws random numbers or keeps state "
+                f"between calls: freeze its mask, or seed it from the arguments.",
+                evidence={"first": value, "second": again} if gradient is None else {},
+            )
+        )
+        return Verdict.NONDETERMINISTIC
+
+    def _guard(self, point: Point) -> Verdict | None:
+        """Compare the structured loop with the ordinary forward pass: the former is only as right as its formulas."""
+        model = self.model
+        picked = [
+            (entry, self.rng.choice(entry.size, min(GUARDED, entry.size), replace=False) + entry.offset)
+            for entry in model.layout.slices
+            if entry.offset >= point.first and entry.size
+        ]
+        if not picked:
+            return None
+        entries = np.concatenate([indices for _, indices in picked])
+        # Steps as large as the parameters themselves: difference forms are exact at any step, and rounding shows least.
+        reach = [max(float(np.sqrt(np.mean(np.square(_of(model.theta, entry))))), 2.0**-10) for entry, _ in picked]
+        wanted = np.concatenate([np.full(len(indices), h) for h, (_, indices) in zip(reach, picked, strict=True)])
+        theta = model.theta[entries]
+        steps = (theta + wanted.astype(model.dtype)) - theta
+        ordinary = point.ordinary(entries, steps)
+        base = point.value
+        disagreement = np.abs(point.run(DIFFERENCE, steps, entries) - (ordinary - base))
+        unit = np.finfo(model.dtype).eps / 2
+        sensitivity = float(np.sum(np.abs(model.theta[point.first :]) * point.condition()))
+        allowed = GUARD_TOLERANCE * unit * (np.abs(ordinary) + np.abs(base) + sensitivity)
+        wrong = entries[~(disagreement <= allowed)]
+        if not wrong.size:
+            self.notes.append(
+                f"The structured loop agrees with the ordinary forward pass on {len(entries)} random entries."
+            )
+            return None
+        name, index = model.layout.name_of(int(wrong[0]))
+        message = (
+            f"The structured loop disagrees with the ordinary forward pass on {wrong.size} of {len(entries)} random "
+            f"entries, first {name}{list(index)}: this is a mistake in gradproof or an overflow, not in the gradient."
+        )
+        self.findings.insert(0, Finding("unknown", name, message, 0.5))
+        return Verdict.INCONCLUSIVE
+
+
+def _tensors(
+    layout: Layout, analytic: Array, measured: Measurement, rtol: float | None
+) -> dict[str, TensorReport]:
+    tensors = {}
+    for entry in layout.slices:
+        own = measured.slice(entry.offset, entry.stop)
+        a = _of(analytic, entry)
+        status, numeric = own.judge(a, rtol)
+        tensors[entry.name] = TensorReport(
+            entry.name, entry.shape, a.astype(np.float64), numeric, own.uncertainty, status
+        )
+    return tensors
+
+
+def _findings(
+    tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientReport], cause: str = "unknown"
+) -> Iterator[Finding]:
+    """The wrong tensors, the last in forward order first: it is the nearest to the loss, where backprop starts."""
+    names = list(tensors)
+    wrong = [name for name in names if tensors[name].mismatched]
+    for name in reversed(wrong):
+        yield _finding(tensors[name], names[names.index(name) + 1 :] if name == wrong[-1] else [], cause)
+    for part, report in parts.items():
+        hidden = [name for name in report.culprits if name not in wrong or tensors[name].relative_error < 1e-7]
+        for finding in report.findings:
+            if finding.cause == "vacuous" or (finding.tensor in wrong and finding.tensor not in hidden):
+                continue
+            others = " and ".join(label for label in parts if label != part)
+            message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
+            yield Finding(finding.cause, finding.tensor, message, finding.confidence, finding.evidence)
+    for name, tensor in tensors.items():
+        if tensor.size and not np.any(tensor.analytic) and not np.any(tensor.numeric):
+            yield Finding(
+                "vacuous", name, f"{name}: both gradients are exactly zero everywhere, so nothing was put to the test."
+            )
+
+
+def _finding(tensor: TensorReport, behind: list[str], cause: str) -> Finding:
+    worst = tensor.worst(1)[0]
+    if not np.any(tensor.analytic):
+        cause = "missing-term"
+    elif worst.status == "kink-mismatch":
+        cause = "kink"
+    message = (
+        f"{tensor.name}: {tensor.mismatched} of {tensor.checked} entries are wrong; worst at {list(worst.index)}: "
+        f"analytic {worst.analytic:.9g}, numeric {worst.numeric:.9g} ± {worst.uncertainty:.1g}."
+    )
+    if worst.relative_error < 1e-6 and cause != "kink":
+        message += " So small an error looks like an approximation or a wrong constant; rtol= raises the bar."
+    if behind:
+        message += f" All behind it ({', '.join(behind)}) is right: look at the backward pass from there to here."
+    evidence = {"index": list(worst.index), "analytic": worst.analytic, "numeric": worst.numeric}
+    return Finding(cause, tensor.name, message, 1.0, evidence)
+
+
+def _of(vector: Array, entry: Slice) -> Array:
+    return vector[entry.offset : entry.stop]
+
+
+def _flat(gradient: ArrayLike, model: Sequential) -> Array:
+    array = np.asarray(gradient)
+    if array.shape != model.theta.shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"gradient: got shape {array.shape} of {array.dtype}, expected {model.theta.shape} of {model.dtype}"
+        )
+    return array
+
+
+def _environment(seed: int) -> dict[str, Any]:
+    return {**config(), "seed": seed}
+
+
+def _parts(parts: Sequence[str]) -> tuple[str, ...]:
+    chosen = (parts,) if isinstance(parts, str) else tuple(parts)
+    for part in chosen:
+        _one_of(part, PARTS, "parts")
+    if not chosen:
+        raise ValueError("parts: got none, expected 'data', 'regularization' or both")
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def _counts(after_steps: Sequence[int] | int) -> list[int]:
+    counts = [after_steps] if isinstance(after_steps, (int, np.integer)) else list(after_steps)
+    if not counts or any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 0 for c in counts):
+        raise ValueError(f"after_steps: got {after_steps!r}, expected whole numbers >= 0")
+    return sorted({int(count) for count in counts})
+
+
+def _one_of(value: Any, known: Sequence[str], name: str) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
+
+
+def _positive(value: float | None, name: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: got {value!r}, expected a number > 0")
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name}: got {value!r}, expected a finite number > 0")

@@ -1,0 +1,271 @@
+"""Derivatives of a network's loss for every single parameter, by the structured loop of the C++ core."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradproof import _core
+from gradproof.check import stacked
+from gradproof.check.measurement import Measurement
+from gradproof.nn.model import Sequential
+from gradproof.nn.plan import Plan
+
+Array = NDArray[Any]
+Scheme = Literal["difference", "tangent", "central", "forward"]
+Dropout = Literal["frozen", "off"]
+
+SCHEMES: Final = get_args(Scheme)
+LOSSES: Final = ("softmax_cross_entropy", "hinge", "binary_cross_entropy", "mse")  # codes of the core
+DIFFERENCE, TANGENT, LOSS = range(3)  # what a pass of the core returns
+
+# Propagated differences have no cancellation, so their step may be far below what theta + step could hold; it only has
+# to keep clear of underflow on the way to the loss.
+TINY_STEP: Final = {"float32": 2.0**-48, "float64": 2.0**-300}
+
+# The textbook steps, best for functions of scale 1: eps^(1/3) for central and eps^(1/2) for forward differences.
+TEXTBOOK_STEP: Final = {
+    ("central", "float32"): 2.0**-8,
+    ("central", "float64"): 2.0**-17,
+    ("forward", "float32"): 2.0**-12,
+    ("forward", "float64"): 2.0**-26,
+}
+
+# Rounding of either gradient, in units of round-off * condition number. Observed over networks of 1 to 8 layers with
+# and without batch norm: below 6 (bench/calibrate.py).
+ROUNDING: Final = 16.0
+SLOPE_ERROR: Final = 1e-11  # of slopes measured on a forward function in double (stencil.hpp), with a margin of 10
+
+
+class Point:
+    """A model on one batch: the base forward pass, and passes of the core over the parameters behind the last Python
+    layer (all parameters, in a model without one).
+
+    Attributes
+    ----------
+    first : int
+        Offset in theta of the first parameter that the core reaches.
+    """
+
+    def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> None:
+        self.model = model
+        self.X, self.targets = model._checked(X, y, None, ("data",))[:2]
+        self.scores, self.tape = model._forward(self.X, True)
+        segment = model.segments[-1]
+        self.first = model.layout.size
+        self._arguments: tuple[Any, ...] | None = None
+        if isinstance(segment, Plan):
+            names = [node.path(name) for node in segment.nodes for name in node.shapes]
+            self.first = min((model.layout[name].offset for name in names), default=self.first)
+            X_last, workspace = self.tape[-1]
+            labelled = self.targets.dtype == np.int64
+            none = np.empty((0, 0), model.dtype)
+            self._arguments = (
+                segment.ops,
+                segment.scalars,
+                model.theta,
+                X_last,
+                LOSSES.index(model.loss_name),
+                self.targets if labelled else np.empty(0, np.int64),
+                none if labelled else self.targets,
+                workspace,
+            )
+
+    @property
+    def value(self) -> float:
+        """The data loss at the point."""
+        return self.model._data_loss(self.scores, self.targets)[0]
+
+    @property
+    def tail(self) -> Array:
+        """Indices of the parameters that the core reaches."""
+        return np.arange(self.first, self.model.layout.size)
+
+    def run(self, what: int, steps: Array, entries: Array | None, kink: Array | None = None) -> Array:
+        """One structured pass over all parameters of the tail, or over `entries`: see difference.hpp."""
+        count = self.model.layout.size if entries is None else len(entries)
+        change = np.zeros(count)
+        _core.structured_pass(*self._core_arguments, what, steps, entries, change, kink)
+        return change if entries is not None else change[self.first :]
+
+    def condition(self) -> Array:
+        """Condition numbers of the parameters of the tail."""
+        condition = np.zeros(self.model.layout.size)
+        _core.condition_numbers(*self._core_arguments, condition)
+        return condition[self.first :]
+
+    def ordinary(self, entries: Array, steps: Array) -> Array:
+        """The loss with single parameters of the tail moved, by the ordinary forward pass."""
+        losses = np.empty(len(entries))
+        model = self.model
+        _core.ordinary_losses(
+            *self._core_arguments, model.buffers, model.seed, model.dropout_step, entries, steps, losses
+        )
+        return losses
+
+    @property
+    def _core_arguments(self) -> tuple[Any, ...]:
+        assert self._arguments is not None, "the model ends in a Python layer"
+        return self._arguments
+
+
+def measure(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    scheme: Scheme = "difference",
+    step: float | None = None,
+    entries: ArrayLike | None = None,
+    dropout: Dropout = "frozen",
+) -> Measurement:
+    """Measure the gradient of the data loss (training mode, no penalties) with respect to single parameters.
+
+    Parameters
+    ----------
+    model : Sequential
+        The network; it is not changed.
+    X, y : array_like
+        The batch, as for ``model.loss``.
+    scheme : {"difference", "tangent", "central", "forward"}
+        ``difference``: propagated differences, accurate to rounding at any step. ``tangent``: directional derivatives
+        with the activations' slopes measured on their forward functions. ``central``, ``forward``: the textbook
+        quotients of losses in the precision of the model, with their truncation and cancellation.
+    step : float, optional
+        For ``central`` and ``forward``, absolute; the textbook value for the precision if not given. For ``difference``
+        any step shows that scheme's truncation; by default it is too small to have one.
+    entries : array_like of int, optional
+        Indices into theta; all parameters if not given.
+    dropout : {"frozen", "off"}
+        Keep the masks of ``model.dropout_step``, or keep every value.
+
+    Returns
+    -------
+    Measurement
+        One element per parameter, or per entry.
+
+    Notes
+    -----
+    Cost: about ``P m (n_next + products of the layers behind)`` multiplications for P parameters; twice that with
+    ``central`` (four evaluations per parameter) against ``difference`` (one, and two more where there are kinks).
+    Parameters in front of a Python layer are measured on ordinary forward passes instead, see
+    :mod:`gradproof.check.stacked`. Memory O(P).
+    """
+    if dropout == "off":
+        model = model.without_dropout()
+    return measure_at(Point(model, X, y), scheme, step, entries)
+
+
+def measure_at(
+    point: Point, scheme: Scheme = "difference", step: float | None = None, entries: ArrayLike | None = None
+) -> Measurement:
+    """:func:`measure`, with the base forward pass done."""
+    model = point.model
+    chosen = None if entries is None else np.ascontiguousarray(entries, dtype=np.int64)
+    ahead = np.arange(point.first) if chosen is None else np.flatnonzero(chosen < point.first)
+    tail = np.arange(0) if chosen is None else np.flatnonzero(chosen >= point.first)
+    parts: list[Measurement] = []
+    if ahead.size:
+        parts.append(stacked.measure(model, point.X, point.targets, ahead if chosen is None else chosen[ahead]))
+    if point.first < model.layout.size and (chosen is None or tail.size):
+        parts.append(_tail(point, scheme, step, None if chosen is None else chosen[tail]))
+    if not parts:
+        return Measurement.smooth(np.empty(0), np.empty(0), 0)
+    measured = Measurement.joined(parts)
+    if chosen is not None and ahead.size and tail.size:
+        measured = _reordered(measured, np.argsort(np.concatenate([ahead, tail]), kind="stable"))
+    return measured
+
+
+def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | None) -> Measurement:
+    if scheme == "tangent":
+        return _tangent(point, entries)
+    if scheme == "difference":
+        return _difference(point, step, entries)
+    return _textbook(point, scheme, step, entries)
+
+
+def _rounding(point: Point, entries: Array | None) -> Array:
+    """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
+    condition = point.condition()
+    if entries is not None:
+        condition = condition[entries - point.first]
+    return ROUNDING * (np.finfo(point.model.dtype).eps / 2) * condition
+
+
+def _tangent(point: Point, entries: Array | None) -> Measurement:
+    numeric = point.run(TANGENT, np.ones(1, point.model.dtype), entries)
+    rounding = _rounding(point, entries)
+    unit = ROUNDING * (np.finfo(point.model.dtype).eps / 2)
+    return Measurement.smooth(numeric, rounding * (1 + SLOPE_ERROR / unit), len(numeric))
+
+
+def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
+    size = point.model.layout.size if entries is None else len(entries)
+    flags = np.zeros(size, np.uint8)
+    tiny = step is None
+    h = TINY_STEP[point.model.dtype.name] if step is None else float(point.model.dtype.type(step))
+    steps = np.array([h], point.model.dtype)
+    right = point.run(DIFFERENCE, steps, entries, flags) / h
+    kink = (flags if entries is not None else flags[point.first :]).astype(bool)
+    rounding = _rounding(point, entries)
+    if tiny and not kink.any():
+        return Measurement.smooth(right, rounding, len(right))
+    left = point.run(DIFFERENCE, -steps, entries, flags) / -h
+    kink |= (flags if entries is not None else flags[point.first :]).astype(bool)
+    if not tiny:
+        # Two sides of any step: their difference bounds the truncation, and kinks within the step show in it.
+        truncation = np.abs(right - left)
+        return Measurement.smooth((left + right) / 2, rounding + truncation, 2 * len(right))
+    recorded = right.copy()
+    where = np.flatnonzero(kink)
+    indices = where + point.first if entries is None else entries[where]
+    recorded[where] = point.run(TANGENT, steps, np.ascontiguousarray(indices))
+    return Measurement(
+        np.where(kink, recorded, right), rounding, kink, left, right, recorded, 2 * len(right) + len(where)
+    )
+
+
+def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array | None) -> Measurement:
+    """Quotients of losses at theta +- h and, for the uncertainty, theta +- 2h.
+
+    The error is bounded by ``|D(h) - D(2h)|`` (truncation) + ``|fourth difference| / 2h`` (a kink within the step, which
+    is invisible to symmetric differences) + rounding of the losses over h.
+    """
+    model = point.model
+    h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else float(step)
+    indices = point.tail if entries is None else entries
+    theta = model.theta[indices]
+    values, nodes = {0: np.full(len(indices), float(model.dtype.type(point.value)))}, {0: theta}
+    for multiple in (1, -1, 2, -2) if scheme == "central" else (1, 2):
+        nodes[multiple] = theta + model.dtype.type(multiple * h)
+        steps = nodes[multiple] - theta
+        if entries is None:  # a pass over all parameters wants one step for each of theta
+            steps = np.concatenate([np.zeros(point.first, model.dtype), steps])
+        values[multiple] = point.run(LOSS, steps, entries)
+
+    def quotient(right: int, left: int) -> Array:
+        width = nodes[right].astype(np.float64) - nodes[left]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((values[right] - values[left]) / width)
+
+    eps = np.finfo(model.dtype).eps / 2
+    noise = eps * (np.abs(point.value) + float(np.sum(np.abs(model.theta[point.first :]) * point.condition())))
+    analytic_rounding = _rounding(point, entries)
+    if scheme == "central":
+        numeric = quotient(1, -1)
+        fourth = values[2] + values[-2] - 4 * (values[1] + values[-1]) + 6 * values[0]
+        uncertainty = np.abs(numeric - quotient(2, -2)) + np.abs(fourth) / (2 * h) + 4 * noise / h
+    else:
+        numeric = quotient(1, 0)
+        uncertainty = 2 * np.abs(numeric - quotient(2, 0)) + 8 * noise / h
+    return Measurement.smooth(numeric, uncertainty + analytic_rounding, (len(values) - 1) * len(indices))
+
+
+def _reordered(measured: Measurement, order: Array) -> Measurement:
+    columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")
+    return Measurement(*(getattr(measured, column)[order] for column in columns), measured.evaluations)
+
+
