@@ -6,12 +6,16 @@ match says what the mistake probably is.
 
 from __future__ import annotations
 
-from ._config import config, show_config
-from ._core import version as _version
+from gradproof import kernels
+from gradproof._config import config, show_config
+from gradproof._core import version as _version
+from gradproof.nn import reference
 
 __version__ = _version()
 
 __all__ = [
     "config",
+    "kernels",
+    "reference",
     "show_config",
 ]
