@@ -9,13 +9,44 @@ from __future__ import annotations
 from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
-from gradproof.nn import reference
+from gradproof.check.sanity import SanityCheck, SanityReport, sanity_check
+from gradproof.nn import layers, reference
+from gradproof.nn.layers import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    Maxout,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from gradproof.nn.model import Sequential
+from gradproof.nn.serialize import load
 
 __version__ = _version()
 
 __all__ = [
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "LeakyReLU",
+    "Maxout",
+    "ReLU",
+    "SanityCheck",
+    "SanityReport",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
     "config",
     "kernels",
+    "layers",
+    "load",
     "reference",
+    "sanity_check",
     "show_config",
 ]

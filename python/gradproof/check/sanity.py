@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-#: Initial loss over expected loss: (healthy up to, suspicious up to). The expectation holds for scores near zero, and
-#: He initialization of the output layer alone, with nothing wrong, gives 1.2 to 2.0 for the classification losses. For
-#: mse the scores themselves add about twice the variance of a standardized target.
+#: Initial loss over expected loss: (healthy up to, wrong from). The expectation holds for scores near zero. He
+#: initialization of the output layer, with nothing wrong, gives 1.2 to 2.0, with inputs that are not centered 3; inputs
+#: that are not scaled at all (digits from 0 to 16, pixels from 0 to 255) give 8 and more. For mse the scores themselves
+#: add about twice the variance of a standardized target.
 _INITIAL_RATIO = {"mse": (4.0, 20.0)}
-_INITIAL_RATIO_CLASSES = (1.5, 2.5)
+_INITIAL_RATIO_CLASSES = (2.0, 5.0)
 
 _SAMPLES = 20
 _LEARNED = 0.02  # learned by heart: this share of the way from the smallest possible loss to that of knowing nothing
@@ -151,7 +152,7 @@ def _initial_loss(fresh: Network, loss: losses.Loss, X: ArrayLike, y: Array) -> 
     value = fresh.loss(X, y, parts=("data",))
     targets = loss.targets(y, len(y), fresh.output_size, fresh.dtype)
     expected = loss.expected_initial(targets, fresh.output_size)
-    healthy, suspicious = _INITIAL_RATIO.get(loss.name, _INITIAL_RATIO_CLASSES)
+    healthy, wrong = _INITIAL_RATIO.get(loss.name, _INITIAL_RATIO_CLASSES)
     text = f"the loss at initialization is {value:.4g}, {expected:.4g} is expected of a network that knows nothing"
 
     def answer(status: str, comment: str) -> SanityCheck:
@@ -162,10 +163,10 @@ def _initial_loss(fresh: Network, loss: losses.Loss, X: ArrayLike, y: Array) -> 
     if expected == 0:
         return answer("skip", "all targets are zero, so nothing can be said")
     ratio = value / expected
-    if ratio > suspicious:
+    if ratio > wrong:
         return answer("fail", "the scores are too large; normalize inputs and targets, or start with smaller weights")
     if ratio > healthy:
-        return answer("warn", "a little high; a smaller start of the last layer, such as init=0.01, brings it down")
+        return answer("warn", "high; normalized inputs or a small start of the last layer, init=0.01, bring it down")
     if ratio < 0.5:
         return answer("warn", "low; look for targets hidden in the inputs, or for very few rows")
     return answer("pass", "as it should be")

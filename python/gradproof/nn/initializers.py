@@ -15,12 +15,14 @@ A number is the standard deviation itself; a function ``(rng, shape) -> array`` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite, sqrt
+from math import sqrt
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gradproof.nn.validate import real
 
 Initializer: TypeAlias = str | float | Callable[[np.random.Generator, tuple[int, ...]], ArrayLike]
 
@@ -38,8 +40,7 @@ def validate(init: Any, argument: str = "init") -> None:
         if init not in _SPREAD:
             raise ValueError(f"{argument}: got {init!r}, expected one of {', '.join(map(repr, _SPREAD))}")
     elif isinstance(init, Real) and not isinstance(init, bool):
-        if not (isfinite(init) and init >= 0):
-            raise ValueError(f"{argument}: got {init}, expected a finite standard deviation >= 0")
+        real(init, argument, "a finite standard deviation >= 0", lambda std: std >= 0)
     elif not callable(init):
         raise TypeError(
             f"{argument}: got {type(init).__name__}, expected a name ({', '.join(map(repr, _SPREAD))}), "

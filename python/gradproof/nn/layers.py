@@ -6,20 +6,20 @@ arithmetic is in the compiled core (and, to read, in :mod:`gradproof.nn.referenc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.nn import initializers
+from gradproof.nn import initializers, validate
 from gradproof.nn.initializers import Initializer
 
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
 class BuiltIn:
     """Base of the layers that compile to the C++ core."""
 
@@ -75,7 +75,7 @@ class LeakyReLU(BuiltIn):
     kind: ClassVar[str] = "leaky_relu"
 
     def __post_init__(self) -> None:
-        _number(self, "slope", lambda value: True, "a finite number")
+        _number(self, "slope", "a finite number", lambda slope: True)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Dropout(BuiltIn):
     kind: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
-        _number(self, "keep_prob", lambda value: 0 < value <= 1, "a probability of keeping in (0, 1]")
+        _number(self, "keep_prob", "a probability of keeping in (0, 1]", lambda p: 0 < p <= 1)
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ class BatchNorm(BuiltIn):
     kind: ClassVar[str] = "batch_norm"
 
     def __post_init__(self) -> None:
-        _number(self, "decay", lambda value: 0 <= value < 1, "a number in [0, 1)")
-        _number(self, "epsilon", lambda value: value > 0, "a number greater than 0")
+        _number(self, "decay", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
+        _number(self, "epsilon", "a number greater than 0", lambda epsilon: epsilon > 0)
 
 
 class Layer:
@@ -230,21 +230,13 @@ BUILT_IN: dict[str, type[BuiltIn]] = {
 
 
 def _whole(layer: BuiltIn, name: str, smallest: int) -> None:
-    value = getattr(layer, name)
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{type(layer).__name__}: {name}: got {value!r}, expected a whole number >= {smallest}")
-    if value < smallest:
-        raise ValueError(f"{type(layer).__name__}: {name}: got {value}, expected a whole number >= {smallest}")
-    object.__setattr__(layer, name, int(value))
+    value = validate.whole(getattr(layer, name), f"{type(layer).__name__}: {name}", smallest, validate.WIDEST)
+    object.__setattr__(layer, name, value)
 
 
-def _number(layer: BuiltIn, name: str, allowed: Any, expected: str) -> None:
-    value = getattr(layer, name)
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{type(layer).__name__}: {name}: got {value!r}, expected {expected}")
-    if not (isfinite(value) and allowed(value)):
-        raise ValueError(f"{type(layer).__name__}: {name}: got {value}, expected {expected}")
-    object.__setattr__(layer, name, float(value))
+def _number(layer: BuiltIn, name: str, expected: str, allowed: Callable[[float], bool]) -> None:
+    value = validate.real(getattr(layer, name), f"{type(layer).__name__}: {name}", expected, allowed)
+    object.__setattr__(layer, name, value)
 
 
 def _flag(layer: BuiltIn, name: str) -> None:

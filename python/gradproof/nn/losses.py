@@ -23,6 +23,8 @@ class Loss:
 
     name: ClassVar[str]
     fewest_outputs: ClassVar[int] = 1
+    #: What the compiled kernel takes beyond scores and targets.
+    options: ClassVar[tuple[float, ...]] = ()
     #: A last layer that the loss applies itself already; the mistake of applying it twice is a classic.
     applies: ClassVar[type | None] = None
 
@@ -95,6 +97,7 @@ class Hinge(_Multiclass):
 
     name = "hinge"
     applies = Softmax
+    options = (1.0,)  # the margin
 
     def expected_initial(self, targets: Array, n_out: int) -> float:
         return n_out - 1.0

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _core, kernels
+from gradproof import _core
 from gradproof.nn import plan, python_layer
 from gradproof.nn.layout import Views
 from gradproof.nn.network import Network
@@ -61,7 +61,6 @@ class Sequential(Network):
     >>> loss, gradient = model.loss_and_gradient(X, y)
     """
 
-    _kernels = kernels
     _workspaces: dict[tuple[int, int], Array]
 
     def _use(self, structure: Structure) -> None:
@@ -112,6 +111,15 @@ class Sequential(Network):
                 dx = python_layer.backward(segment, dy, kept, self.parameters, Views(self.layout, gradient))
             if dx is not None:
                 dy = dx
+
+    def _data_loss(self, scores: Array, targets: Array) -> tuple[float, Array]:
+        dscores = np.empty_like(scores)
+        value: float = getattr(_core, self.loss_name)(dscores, scores, targets, *self._loss.options)
+        return value, dscores
+
+    def _add_penalty(self, kind: str, strength: float, W: Array, dW: Array | None) -> float:
+        value: float = (_core.l1 if kind == "l1" else _core.l2)(dW, W, strength)
+        return value
 
     def _update_statistics(self, tape: Tape) -> None:
         for segment, (X, kept) in zip(self._segments, tape, strict=True):

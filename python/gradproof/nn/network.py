@@ -14,7 +14,6 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,9 +33,6 @@ PARTS = ("data", "regularization")
 class Network:
     """State and cost of a network; subclasses say how to run forward and backward."""
 
-    #: Where the loss kernels come from.
-    _kernels: ModuleType
-
     dropout_step: int
     """Which dropout masks are in use. Constant until a training step advances it, so that losses can be replayed."""
 
@@ -51,7 +47,7 @@ class Network:
         seed: int = 0,
     ) -> None:
         layers = _layers(layers)
-        input_size = validate.whole(input_size, "input_size", 1, 2**31 - 1)
+        input_size = validate.whole(input_size, "input_size", 1, validate.WIDEST)
         seed = validate.whole(seed, "seed", 0, 2**64 - 1)
         structure, built = resolve(layers, input_size, seed)
         theta = initial_theta(structure, seed, built)
@@ -61,7 +57,7 @@ class Network:
                 f"the last layer is {type(layers[-1]).__name__}, and the loss {loss!r} works on scores before it: "
                 f"leave the layer out (predict_proba gives probabilities)",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
 
     def _assemble(
@@ -307,21 +303,14 @@ class Network:
             value += self._penalty(rows, gradient)
         return value, tape
 
-    def _data_loss(self, scores: Array, targets: Array) -> tuple[float, Array]:
-        value, dscores = getattr(self._kernels, self._loss.name)(scores, targets)
-        return float(value), dscores
-
     def _penalty(self, rows: int, gradient: Array | None) -> float:
         """The penalty on the regularized tensors; its gradient is added to `gradient`."""
         value = 0.0
-        for strength, kernel in ((self._l2 / rows, self._kernels.l2), (self._l1 / (2 * rows), self._kernels.l1)):
-            if strength == 0:
-                continue
-            for start, stop in self.layout.regularized_runs:
-                penalty, dW = kernel(self._theta[start:stop], strength)
-                value += float(penalty)
-                if gradient is not None:
-                    gradient[start:stop] += dW
+        for kind, strength in (("l2", self._l2 / rows), ("l1", self._l1 / (2 * rows))):
+            if strength > 0:
+                for start, stop in self.layout.regularized_runs:
+                    dW = None if gradient is None else gradient[start:stop]
+                    value += self._add_penalty(kind, strength, self._theta[start:stop], dW)
         return value
 
     # ---------------------------------------------------------------- use
@@ -388,6 +377,14 @@ class Network:
 
     def _backward(self, dscores: Array, tape: Any, gradient: Array) -> None:
         """Add the gradient of all parameters to `gradient`."""
+        raise NotImplementedError
+
+    def _data_loss(self, scores: Array, targets: Array) -> tuple[float, Array]:
+        """The mean loss, and its derivative with respect to the scores."""
+        raise NotImplementedError
+
+    def _add_penalty(self, kind: str, strength: float, W: Array, dW: Array | None) -> float:
+        """``strength * sum |W|`` (kind "l1") or ``strength/2 * sum W^2`` ("l2"); its gradient is added to `dW`."""
         raise NotImplementedError
 
     def _update_statistics(self, tape: Any) -> None:

@@ -106,7 +106,7 @@ def _read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
         raise ValueError("model: layers: expected a list with at least one layer")
 
     layers = [_layer(_object(entry, f"layers[{index}]"), sources, index) for index, entry in enumerate(entries)]
-    input_size = validate.whole(settings["input_size"], "input_size", 1, 2**31 - 1)
+    input_size = validate.whole(settings["input_size"], "input_size", 1, validate.WIDEST)
     seed = validate.whole(settings["seed"], "seed", 0, 2**64 - 1)
     structure, _ = resolve(layers, input_size, seed, widest_python_input=_WIDEST_PYTHON_INPUT)
     dtype = validate.dtype(settings["dtype"])

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from gradproof.nn import initializers
 from gradproof.nn.layers import BatchNorm, BuiltIn, Dense, Layer, Maxout
 from gradproof.nn.layout import Layout
+from gradproof.nn.validate import WIDEST
 
 AnyLayer: TypeAlias = BuiltIn | Layer
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
-_WIDEST = 2**31 - 1  # values per row; keeps every size of a network inside 64 bits
 _INIT_STREAM = 1  # the random numbers of initialization belong to nothing else
 
 
@@ -85,7 +85,7 @@ class Structure:
 
 
 def resolve(
-    layers: Sequence[AnyLayer], input_size: int, seed: int, *, widest_python_input: int = _WIDEST
+    layers: Sequence[AnyLayer], input_size: int, seed: int, *, widest_python_input: int = WIDEST
 ) -> tuple[Structure, dict[str, NDArray[np.float64]]]:
     """Names, widths and shapes of all layers, without allocating the parameters of the built-in ones.
 
@@ -116,8 +116,8 @@ def resolve(
             built.update({f"{name}.{key}": value for key, value in values.items()})
             shapes, n_out = {key: value.shape for key, value in values.items()}, _probe(layer, name, n_in, values)
         widest = max([n_out, *(shape[-1] for shape in shapes.values() if shape)])
-        if widest > _WIDEST:
-            raise ValueError(f"layers[{index}] ({name}): got {widest} values per row, expected at most {_WIDEST}")
+        if widest > WIDEST:
+            raise ValueError(f"layers[{index}] ({name}): got {widest} values per row, expected at most {WIDEST}")
         nodes.append(Node(layer, index, name, n_in, n_out, shapes))
         n_in = n_out
     return Structure.of(nodes), built

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from collections.abc import Callable
+from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+WIDEST = 2**31 - 1  # values per row; keeps every size of a network inside 64 bits
 
 _DTYPES = ("float32", "float64")
 
@@ -29,18 +32,28 @@ def whole(value: Any, name: str, smallest: int, largest: int) -> int:
     """An integer within bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name}: got {value!r}, expected a whole number")
-    if not smallest <= value <= largest:
-        raise ValueError(f"{name}: got {value}, expected a whole number from {smallest} to {largest}")
-    return int(value)
+    number = int(value)
+    if not smallest <= number <= largest:
+        raise ValueError(f"{name}: got {number}, expected a whole number from {smallest} to {largest}")
+    return number
+
+
+def real(value: Any, name: str, expected: str, allowed: Callable[[float], bool]) -> float:
+    """A finite number that is allowed; `expected` says in words which are."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected {expected}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = inf
+    if not (isfinite(number) and allowed(number)):
+        raise ValueError(f"{name}: got {number:g}, expected {expected}")
+    return number
 
 
 def nonnegative(value: Any, name: str) -> float:
     """A finite number >= 0."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected a number >= 0")
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: got {value}, expected a finite number >= 0")
-    return float(value)
+    return real(value, name, "a finite number >= 0", lambda number: number >= 0)
 
 
 def inputs(X: Any, n_in: int, dtype: np.dtype[Any], name: str = "X") -> Array:

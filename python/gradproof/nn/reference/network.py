@@ -18,6 +18,7 @@ pass needs again is kept on a tape, one entry per layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -42,8 +43,6 @@ class Sequential(Network):
     >>> twin.theta = model.theta
     """
 
-    _kernels = kernels
-
     def _forward(self, X: Array, training: bool) -> tuple[Array, Tape]:
         tape = []
         for node in self.structure.nodes:
@@ -56,6 +55,16 @@ class Sequential(Network):
         gradients = Views(self.layout, gradient)
         for node, cache in zip(reversed(self.structure.nodes), reversed(tape), strict=True):
             dy = self._layer_backward(node, dy, cache, gradients)
+
+    def _data_loss(self, scores: Array, targets: Array) -> tuple[float, Array]:
+        loss: Callable[[Array, Array], tuple[float, Array]] = getattr(kernels, self.loss_name)
+        return loss(scores, targets)
+
+    def _add_penalty(self, kind: str, strength: float, W: Array, dW: Array | None) -> float:
+        value, derivative = (kernels.l1 if kind == "l1" else kernels.l2)(W, strength)
+        if dW is not None:
+            dW += derivative
+        return value
 
     def _layer_forward(self, node: Node, x: Array, training: bool) -> tuple[Array, Any]:
         """``y``, and what the backward pass of the layer needs."""
