@@ -1,0 +1,361 @@
+"""One network in float32 and in float64, side by side: what each precision can compute and what it can measure.
+
+Both twins hold the same numbers: parameters and data are rounded to float32 once and then kept exactly in float64.
+The truth is the float64 twin's gradient measured by propagated differences, which does not suffer from cancellation;
+its own error is of the order of 1e-16.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradproof.check.curves import Curve, half_decades
+from gradproof.check.errors import Norms, RelativeError
+from gradproof.check.networks import check_model
+from gradproof.check.render.files import PathLike, jsonable, write_text
+from gradproof.check.report import GradientReport, TensorReport, Verdict
+from gradproof.check.structured import Dropout, Scheme, measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+    from gradproof.nn.model import Sequential
+
+Array = npt.NDArray[Any]
+Sample = dict[str, npt.NDArray[np.int64]]
+
+DTYPES = ("float32", "float64")
+SCHEMES: tuple[Scheme, ...] = ("forward", "central")
+
+
+@dataclass(frozen=True)
+class TensorPrecision:
+    """One tensor in both precisions; every mapping has the keys ``"float32"`` and ``"float64"``.
+
+    Errors are against the truth (see the module's description). The truth cannot be held against itself, so the
+    measurement in float64 is held against float64 backpropagation, an independent computation.
+
+    Attributes
+    ----------
+    name : str
+        Name of the tensor.
+    shape : tuple of int
+        Its shape.
+    verdict : dict of Verdict
+        Verdict of the check in each precision, all parts and stages together.
+    analytic_error, numeric_error : dict of RelativeError
+        ``||g - truth|| / (||g|| + ||truth||)`` of backpropagation and of propagated differences.
+    analytic_max_error, numeric_max_error : dict of float
+        ``max|g - truth| / max|truth|`` of the same.
+    best : dict
+        For each precision a mapping from scheme (``"forward"``, ``"central"``) to the best step of an ordinary
+        difference and its median relative error over the sampled entries; empty if every entry is zero.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    verdict: dict[str, Verdict]
+    analytic_error: dict[str, RelativeError]
+    analytic_max_error: dict[str, float]
+    numeric_error: dict[str, RelativeError]
+    numeric_max_error: dict[str, float]
+    best: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+
+
+class PrecisionReport:
+    """Outcome of `compare_precisions`.
+
+    Attributes
+    ----------
+    tensors : dict
+        Name to `TensorPrecision`, in forward order.
+    reports : dict
+        ``"float32"`` and ``"float64"`` to the `GradientReport` of the check in that precision.
+    curves : list of Curve
+        Error against step, per tensor, scheme and precision.
+    label : str
+        What was compared, in a few words.
+    seconds : float
+        Time taken.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, TensorPrecision],
+        reports: Mapping[str, GradientReport],
+        curves: Sequence[Curve],
+        *,
+        label: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        self.tensors = dict(tensors)
+        self.reports = dict(reports)
+        self.curves = list(curves)
+        self.label = label
+        self.seconds = seconds
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worse of the two precisions' verdicts."""
+        return Verdict.worst([report.verdict for report in self.reports.values()])
+
+    @property
+    def ok(self) -> bool:
+        """Whether both precisions pass."""
+        return self.verdict is Verdict.PASS
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def best(self, dtype: str, scheme: str) -> tuple[float, float]:
+        """Step at which the median error over the tensors is smallest, and that error; NaN without curves."""
+        curves = [curve for curve in self.curves if (curve.dtype, curve.scheme) == (dtype, scheme)]
+        if not curves:
+            return float("nan"), float("nan")
+        middle = np.nanmedian([curve.errors for curve in curves], axis=0)
+        return Curve("", scheme, dtype, curves[0].steps, tuple(middle.tolist())).best
+
+    def __str__(self) -> str:
+        from gradproof.check.render.text import plain
+
+        return plain(self)
+
+    def __rich__(self) -> RenderableType:
+        from gradproof.check.render.text import precision_text
+
+        return precision_text(self)
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{dtype} {report.verdict}" for dtype, report in self.reports.items())
+        return f"<PrecisionReport {verdicts}: {len(self.tensors)} tensors>"
+
+    def _repr_html_(self) -> str:
+        from gradproof.check.render.html import precision_fragment
+
+        return precision_fragment(self)
+
+    def to_dict(self, include_arrays: bool = False) -> dict[str, Any]:
+        """Everything as plain Python values that JSON can hold; NaN becomes None, infinities strings.
+
+        Parameters
+        ----------
+        include_arrays : bool
+            Whether the arrays of the two reports go in, as nested lists.
+        """
+        values: dict[str, Any] = jsonable(
+            {
+                "verdict": self.verdict.value,
+                "ok": self.ok,
+                "label": self.label,
+                "seconds": self.seconds,
+                "tensors": {name: vars(tensor) for name, tensor in self.tensors.items()},
+                "curves": [curve.to_dict() for curve in self.curves],
+                "reports": {dtype: report.to_dict(include_arrays) for dtype, report in self.reports.items()},
+            }
+        )
+        return values
+
+    def to_json(self, path: PathLike | None = None, *, include_arrays: bool = False) -> str:
+        """`to_dict` as JSON text, also written to `path` if given (whole or not at all)."""
+        text = json.dumps(self.to_dict(include_arrays), indent=2, allow_nan=False)
+        if path is not None:
+            write_text(path, text + "\n")
+        return text
+
+    def to_html(self, path: PathLike) -> None:
+        """Write one self-contained page for people (whole or not at all); its curves need the extra `plot`."""
+        from gradproof.check.render.html import precision_page
+
+        write_text(path, precision_page(self))
+
+    def plot(self) -> tuple[Figure, list[Curve]]:
+        """Draw error against step in both precisions.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+            Not registered with pyplot; shows itself in a notebook, else use ``figure.savefig``.
+        data : list of Curve
+            The curves drawn.
+        """
+        from gradproof.check.render.plot import curve_figure
+
+        return curve_figure(self.curves), self.curves
+
+
+def compare_precisions(
+    model: Sequential,
+    X: Array,
+    y: Array,
+    *,
+    steps: Sequence[float] | None = None,
+    entries_per_tensor: int = 64,
+    seed: int = 0,
+    dropout: Dropout = "frozen",
+    label: str = "",
+) -> PrecisionReport:
+    """Check a network in float32 and in float64, and measure how far ordinary differences get in each.
+
+    Parameters
+    ----------
+    model : Sequential
+        The network, of either precision; it is not changed.
+    X, y : array
+        Inputs (m, n_in) and targets. Inputs, and targets that are not labels, are rounded to float32 first.
+    steps : sequence of float, optional
+        Steps of the curves; by default two per power of ten from 1e-1 down to 1e-12.
+    entries_per_tensor : int
+        Entries drawn per tensor for the curves, from those whose gradient is not negligible.
+    seed : int
+        Seed of that draw.
+    dropout : {"frozen", "off"}
+        As in `check_model`.
+    label : str
+        What is compared, for the report.
+
+    Returns
+    -------
+    PrecisionReport
+
+    Raises
+    ------
+    ValueError
+        If a step is not a positive number or `entries_per_tensor` is not positive.
+    """
+    start = time.perf_counter()
+    chosen = half_decades() if steps is None else np.asarray(steps, dtype=np.float64).ravel()
+    if not chosen.size or not np.all(np.isfinite(chosen) & (chosen > 0)):
+        raise ValueError(f"steps is {steps!r}, expected positive numbers")
+    if entries_per_tensor < 1:
+        raise ValueError(f"entries_per_tensor is {entries_per_tensor!r}, expected at least 1")
+
+    single = model.astype("float32")
+    twins = {"float32": single, "float64": single.astype("float64")}
+    data = {dtype: (_rounded(X).astype(dtype), _targets(y, dtype)) for dtype in DTYPES}
+    reports = {dtype: check_model(twins[dtype], *data[dtype], dropout=dropout) for dtype in DTYPES}
+    checked = {dtype: report.parts.get("data", report).tensors for dtype, report in reports.items()}
+    truth = {name: _array(tensor.numeric) for name, tensor in checked["float64"].items()}
+
+    sample = _sample(model, truth, entries_per_tensor, seed)
+    indices = np.concatenate([np.empty(0, np.int64), *sample.values()])
+
+    def difference(dtype: str, scheme: Scheme, step: float) -> npt.NDArray[np.float64]:
+        measured = measure(twins[dtype], *data[dtype], scheme=scheme, step=step, entries=indices, dropout=dropout)
+        return np.asarray(measured.numeric, dtype=np.float64)
+
+    curves = _curves(difference, chosen, sample, truth, checked, model) if indices.size else []
+    tensors = {name: _tensor(name, reports, checked, truth[name], curves) for name in truth}
+    return PrecisionReport(tensors, reports, curves, label=label, seconds=time.perf_counter() - start)
+
+
+def _rounded(X: Array) -> npt.NDArray[np.float32]:
+    return np.asarray(X).astype(np.float32)
+
+
+def _targets(y: Array, dtype: str) -> Array:
+    y = np.asarray(y)
+    return _rounded(y).astype(dtype) if np.issubdtype(y.dtype, np.floating) else y
+
+
+def _array(values: Array | None) -> npt.NDArray[np.float64]:
+    assert values is not None, "network checks measure every entry"
+    return values.astype(np.float64)
+
+
+def _offsets(model: Sequential) -> dict[str, int]:
+    """Where each tensor starts in theta: tensors follow each other without gaps, in declaration order."""
+    sizes = [values.size for values in model.parameters.values()]
+    return dict(zip(model.parameters, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+
+
+def _sample(model: Sequential, truth: Mapping[str, Array], count: int, seed: int) -> Sample:
+    """Draw indices into theta, tensor by tensor, among the entries of at least a thousandth of the largest."""
+    sample: Sample = {}
+    offsets = _offsets(model)
+    for position, (name, values) in enumerate(truth.items()):
+        size = np.abs(values.ravel())
+        candidates = np.flatnonzero(size >= 1e-3 * size.max(initial=0.0)) if size.any() else np.empty(0, np.int64)
+        if candidates.size:
+            random = np.random.default_rng([seed, position])
+            drawn = random.choice(candidates, min(count, candidates.size), replace=False)
+            sample[name] = np.sort(drawn).astype(np.int64) + offsets[name]
+    return sample
+
+
+def _curves(
+    difference: Callable[[str, Scheme, float], npt.NDArray[np.float64]],
+    steps: npt.NDArray[np.float64],
+    sample: Sample,
+    truth: Mapping[str, Array],
+    checked: Mapping[str, Mapping[str, TensorReport]],
+    model: Sequential,
+) -> list[Curve]:
+    """Median relative error of every tensor's sample, for both precisions and all schemes."""
+    offsets = _offsets(model)
+    inside = {name: indices - offsets[name] for name, indices in sample.items()}
+    exact = {name: truth[name].ravel()[inside[name]] for name in sample}
+    edges = np.cumsum([0, *(indices.size for indices in sample.values())])
+    pieces = {name: slice(*edges[i : i + 2]) for i, name in enumerate(sample)}
+
+    curves = []
+    for dtype in DTYPES:
+        for scheme in SCHEMES:
+            measured = [difference(dtype, scheme, float(step)) for step in steps]
+            for name in sample:
+                errors = [_median_error(values[pieces[name]], exact[name]) for values in measured]
+                curves.append(Curve(name, scheme, dtype, tuple(steps.tolist()), tuple(errors)))
+        for name in sample:
+            tensor = checked[dtype][name]
+            judge = truth[name] if dtype == "float32" else _array(tensor.analytic)
+            error = _median_error(_array(tensor.numeric).ravel()[inside[name]], judge.ravel()[inside[name]])
+            curves.append(Curve(name, "difference", dtype, tuple(steps.tolist()), (error,) * steps.size))
+    return curves
+
+
+def _median_error(values: Array, exact: Array) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.median(np.abs(values - exact) / np.abs(exact)))
+
+
+def _tensor(
+    name: str,
+    reports: Mapping[str, GradientReport],
+    checked: Mapping[str, Mapping[str, TensorReport]],
+    truth: npt.NDArray[np.float64],
+    curves: Sequence[Curve],
+) -> TensorPrecision:
+    analytic = {dtype: _array(checked[dtype][name].analytic) for dtype in DTYPES}
+    numeric = {dtype: _array(checked[dtype][name].numeric) for dtype in DTYPES}
+    judges = {"float32": truth, "float64": analytic["float64"]}
+    verdicts = {
+        dtype: Verdict.worst([below.tensors[name].verdict for _, below in report.walk() if name in below.tensors])
+        for dtype, report in reports.items()
+    }
+    return TensorPrecision(
+        name=name,
+        shape=truth.shape,
+        verdict=verdicts,
+        analytic_error={dtype: Norms.of(analytic[dtype], truth).relative_error for dtype in DTYPES},
+        analytic_max_error={dtype: _scaled_maximum(analytic[dtype], truth) for dtype in DTYPES},
+        numeric_error={dtype: Norms.of(numeric[dtype], judges[dtype]).relative_error for dtype in DTYPES},
+        numeric_max_error={dtype: _scaled_maximum(numeric[dtype], judges[dtype]) for dtype in DTYPES},
+        best={
+            dtype: {c.scheme: c.best for c in curves if (c.tensor, c.dtype) == (name, dtype) and c.scheme in SCHEMES}
+            for dtype in DTYPES
+        },
+    )
+
+
+def _scaled_maximum(values: Array, truth: Array) -> float:
+    """``max|values - truth| / max|truth|``, 0 where both are 0."""
+    largest = float(np.max(np.abs(truth), initial=0.0))
+    difference = float(np.max(np.abs(values - truth), initial=0.0))
+    return difference / largest if largest else (0.0 if difference == 0 else float("inf"))

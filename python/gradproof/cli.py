@@ -1,0 +1,239 @@
+"""The command line ``gradproof``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gradproof.cli_inputs import InputError, demo_model, load_data, load_model, rows
+
+if TYPE_CHECKING:
+    from gradproof.nn.model import Sequential
+
+PASS, FAIL, USAGE, INCONCLUSIVE = range(4)
+STATUS = {"pass": PASS, "inconclusive": INCONCLUSIVE}  # every other verdict: FAIL
+PAGE = "gradproof-report.html"  # where the main job writes its page
+WIDTH = 110  # of output that does not go to a terminal
+
+DESCRIPTION = """\
+Check the gradient of a network. Without a command: check a network on the digits data in
+float32 and in float64, print the comparison and write it to gradproof-report.html.
+"""
+EPILOG = """\
+MODEL is module:function (called without arguments; gives a model, or a model with X and y)
+or a file written by model.save; without it, a network for the digits.
+Exit status: 0 pass, 1 fail, 2 usage or bad input, 3 inconclusive.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0].startswith("-") and given[0] not in ("-h", "--help", "--version"):
+        given = ["compare", *given]
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign gets "?", not an exception
+    options = _parser().parse_args(given)
+    try:
+        status: int = options.run(options)
+    except (InputError, ValueError, TypeError, OSError, ImportError) as error:
+        if options.traceback:
+            raise
+        print(f"gradproof {given[0]}: error: {error}", file=sys.stderr)
+        return USAGE
+    return status
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gradproof.check.networks import check_model
+
+    model, X, y = _subject(options)
+    if options.dtype:
+        model = model.astype(options.dtype)
+    report = check_model(
+        model,
+        X,
+        y,
+        after_steps=options.after_steps,
+        dropout=options.dropout,
+        scheme=options.scheme,
+        step=options.step,
+        seed=options.seed,
+    )
+    if options.junit:
+        report.to_junit(options.junit)
+    return _deliver(report, options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from gradproof.check.precision import compare_precisions
+
+    model, X, y = _subject(options)
+    label = options.model or f"a network on {len(X)} digits"
+    report = compare_precisions(model, X, y, dropout=options.dropout, seed=options.seed, label=label)
+    if options.model is None and options.html is None:
+        options.html = PAGE
+    return _deliver(report, options)
+
+
+def _sanity(options: argparse.Namespace) -> int:
+    from gradproof.check.sanity import sanity_check
+
+    report = sanity_check(*_subject(options))
+    if not options.quiet:
+        print(report)
+    return PASS if report.ok else FAIL
+
+
+def _lecture(options: argparse.Namespace) -> int:
+    from gradproof.check.render.text import new_table
+    from gradproof.check.textbook import lecture_table
+
+    _print("Error of the numeric derivative of θ³ at θ = 1, which is 3:\n")
+    table = new_table("ε", "forward", "its order", "central", "its order")
+    for row in lecture_table():
+        orders = (row["forward_order"], row["central_order"])
+        forward, central = (f"{order:.1f}" if order == order else "" for order in orders)
+        table.add_row(f"{row['step']:.0e}", f"{row['forward']:.3g}", forward, f"{row['central']:.3g}", central)
+    _print(table)
+    _print(
+        "\nThe forward difference, (f(θ+ε) − f(θ)) / ε, is off by a multiple of ε; the central one, "
+        "(f(θ+ε) − f(θ−ε)) / 2ε, by a multiple of ε². The order is the power of ε by which the error falls from row "
+        "to row; where it is no longer 1 or 2, rounding has taken over."
+    )
+    return PASS
+
+
+def _info(options: argparse.Namespace) -> int:
+    from gradproof import show_config
+
+    show_config()
+    return PASS
+
+
+def _subject(options: argparse.Namespace) -> tuple[Sequential, Any, Any]:
+    """The model and the rows to check it on."""
+    model, X, y = load_model(options.model) if options.model else (demo_model(), None, None)
+    if options.data is None and X is None:
+        if options.model:
+            raise InputError("--data: missing; the model came without data")
+        options.data = "digits"
+    if options.data is not None:
+        X, y = load_data(options.data, options.labels)
+    elif options.labels is not None:
+        raise InputError("--labels: only with --data FILE.npy")
+    assert X is not None and y is not None
+    return model, *rows(X, y, options.rows, options.seed)
+
+
+def _deliver(report: Any, options: argparse.Namespace) -> int:
+    """Print the report, write it where asked, and give the exit status of its verdict."""
+    if options.json:
+        report.to_json(options.json)
+    if options.html:
+        report.to_html(options.html)
+    if not options.quiet:
+        _print(report)
+        if options.html:
+            _print(f"\nThe whole report: {options.html}")
+    return STATUS.get(report.verdict.value, FAIL)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
+    console.print(renderable)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from gradproof import __version__
+
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("gradproof", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"gradproof {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, epilog=EPILOG, formatter_class=formatter)
+        added.add_argument("--traceback", action="store_true", help="show where an error came from")
+        added.set_defaults(run=run)
+        return added
+
+    check = command("check", _check, "check every parameter of a network in its own precision")
+    compare = command("compare", _compare, "check a network in float32 and in float64, side by side")
+    sanity = command("sanity", _sanity, "ask whether a network starts sanely and can overfit 20 samples")
+    command("lecture", _lecture, "show the errors of forward and central differences for the lectures' example")
+    command("info", _info, "show versions, instruction set and platform")
+
+    for parser_of_model in (check, compare, sanity):
+        _add_subject(parser_of_model)
+    for parser_of_report in (check, compare):
+        parser_of_report.add_argument(
+            "--dropout", choices=("frozen", "off"), default="frozen", help="masks held fixed, or none"
+        )
+        parser_of_report.add_argument("--html", metavar="PATH", help="write the report as a page")
+        parser_of_report.add_argument("--json", metavar="PATH", help="write the report as JSON")
+    check.add_argument("--junit", metavar="PATH", help="write the report as JUnit XML")
+    check.add_argument(
+        "--after-steps", type=_counts, default=(0,), metavar="0,50", help="training steps before each check"
+    )
+    check.add_argument(
+        "--scheme",
+        choices=("difference", "tangent", "central", "forward"),
+        default="difference",
+        help="how slopes are measured",
+    )
+    check.add_argument("--step", type=_positive, help="step of the scheme")
+    check.add_argument("--dtype", choices=("float32", "float64"), help="convert the model first")
+    return parser
+
+
+def _add_subject(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="module:function or a file")
+    parser.add_argument("--data", metavar="DATA", help="digits, or a file: .npz (X, y), .npy, .csv (targets last)")
+    parser.add_argument("--labels", metavar="FILE", help="targets (.npy) of data in a .npy file")
+    parser.add_argument(
+        "--rows",
+        "--batch",
+        type=_count,
+        default=64,
+        metavar="N",
+        help="rows to check on, drawn by the seed (64; 0: all)",
+    )
+    parser.add_argument("--seed", type=_count, default=0, help="of everything drawn at random (0)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing, only set the exit status")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_count(item) for item in text.split(","))
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
