@@ -74,12 +74,7 @@ class Sequential(Network):
         return self._segments
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspaces": {}}
-
-    def astype(self, dtype: Any) -> Sequential:
-        twin = super().astype(dtype)
-        twin._workspaces = {}
-        return twin
+        return {**self.__dict__, "_workspaces": {}}  # copies, conversions and pickles start without
 
     def save(self, path: Any) -> None:
         """Write the model to a safetensors file, see :func:`gradproof.nn.serialize.save`."""
