@@ -43,14 +43,6 @@ class View {
     }
     return data;
   }
-  // Returns the data of an array that must have this many elements.
-  Pointer of_size(Index expected, const char* name) const {
-    if (size() != expected) {
-      throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(expected) + " elements, got shape " +
-                                  describe(shape));
-    }
-    return data;
-  }
 
  private:
   static std::string describe(const std::vector<Index>& shape) {

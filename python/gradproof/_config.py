@@ -16,12 +16,13 @@ def config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``isa``, ``available_isas``, ``eigen``, ``compiler``, ``numpy``, ``python``, ``platform``.
+        ``version``, ``isa``, ``available_isas``, ``threads``, ``eigen``, ``compiler``, ``numpy``, ``python``, ``platform``.
     """
     return {
         "version": _core.version(),
         "isa": _core.isa(),
         "available_isas": _core.available_isas(),
+        "threads": _core.thread_count(),
         "eigen": _core.eigen_version(),
         "compiler": _core.compiler(),
         "numpy": np.__version__,

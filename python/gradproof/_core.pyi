@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[Any]
+Integers: TypeAlias = NDArray[np.int64]
 
 def available_isas() -> list[str]: ...
 
@@ -17,6 +18,8 @@ def version() -> str: ...
 def isa() -> str: ...
 def eigen_version() -> str: ...
 def compiler() -> str: ...
+def thread_count() -> int: ...
+def set_thread_count(count: int, /) -> None: ...
 
 # ---- register_math.cpp ----
 def exp(y: Floats, x: Floats, /) -> None: ...
@@ -73,9 +76,84 @@ def batch_norm_update(
 ) -> None: ...
 
 # ---- register_losses.cpp ----
-def softmax_cross_entropy(dscores: Floats | None, scores: Floats, labels: NDArray[np.int64], /) -> float: ...
-def hinge(dscores: Floats | None, scores: Floats, labels: NDArray[np.int64], margin: float, /) -> float: ...
+def softmax_cross_entropy(dscores: Floats | None, scores: Floats, labels: Integers, /) -> float: ...
+def hinge(dscores: Floats | None, scores: Floats, labels: Integers, margin: float, /) -> float: ...
 def binary_cross_entropy(dscores: Floats | None, scores: Floats, targets: Floats, /) -> float: ...
 def mse(dpredictions: Floats | None, predictions: Floats, targets: Floats, /) -> float: ...
 def l1(dW: Floats | None, W: Floats, coefficient: float, /) -> float: ...
 def l2(dW: Floats | None, W: Floats, coefficient: float, /) -> float: ...
+
+# ---- register_network.cpp: plans are rows `ops` (n_ops, 6) and `scalars` (n_ops, 2), see nn/plan.py ----
+def network_workspace_size(ops: Integers, m: int, /) -> int: ...
+def network_forward(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    buffers: Floats,
+    x: Floats,
+    y: Floats,
+    workspace: Floats,
+    training: bool,
+    seed: int,
+    step: int,
+    /,
+) -> None: ...
+def network_update_statistics(
+    ops: Integers, scalars: NDArray[np.float64], buffers: Floats, workspace: Floats, m: int, /
+) -> None: ...
+def network_backward(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    dy: Floats,
+    gradient: Floats,
+    dx: Floats | None,
+    workspace: Floats,
+    /,
+) -> None: ...
+def structured_pass(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    loss: int,
+    labels: Integers,
+    values: Floats,
+    workspace: Floats,
+    scheme: int,
+    steps: Floats,
+    entries: Integers | None,
+    change: NDArray[np.float64],
+    kink: NDArray[np.uint8] | None,
+    /,
+) -> None: ...
+def condition_numbers(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    loss: int,
+    labels: Integers,
+    values: Floats,
+    workspace: Floats,
+    condition: NDArray[np.float64],
+    /,
+) -> None: ...
+def ordinary_losses(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    loss: int,
+    labels: Integers,
+    values: Floats,
+    workspace: Floats,
+    buffers: Floats,
+    seed: int,
+    step: int,
+    entries: Integers,
+    steps: Floats,
+    losses: NDArray[np.float64],
+    /,
+) -> None: ...
