@@ -20,7 +20,6 @@ from gradproof.nn.layers import (
     Softmax,
     Tanh,
 )
-from gradproof.nn.losses import row_losses
 
 Targets = Callable[[str, int, int], np.ndarray]
 
@@ -93,14 +92,6 @@ def test_cost_by_hand(rng: np.random.Generator) -> None:
     _, gradient = model.loss_and_gradient(X, y, rows=9, parts="regularization")
     np.testing.assert_allclose(gradient[:6], (0.25 / 9 * W + 0.5 / 18 * np.sign(W)).ravel(), rtol=1e-14)
     assert not gradient[6:].any()
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_losses_of_rows_average_to_the_loss(loss: str, targets: Targets, rng: np.random.Generator) -> None:
-    scores, y = 5 * rng.normal(size=(7, 4)), targets(loss, 7, 4)
-    rows = row_losses(loss, scores, y)
-    assert rows.shape == (7,)
-    assert rows.mean() == pytest.approx(getattr(reference, loss)(scores, y)[0], rel=1e-14)
 
 
 def test_running_statistics_by_hand(rng: np.random.Generator) -> None:

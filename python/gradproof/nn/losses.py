@@ -32,10 +32,6 @@ class Loss:
         """`y` as the kernel wants it: int64 labels (m,), or (m, n_out) values of the model's dtype."""
         raise NotImplementedError
 
-    def of_rows(self, scores: Array, targets: Array) -> Array:
-        """The loss of every row, (m,), whose mean is what the kernel returns; in NumPy."""
-        raise NotImplementedError
-
     def expected_initial(self, targets: Array, n_out: int) -> float:
         """The loss of a network that knows nothing: all scores equal (classification) or zero (regression)."""
         raise NotImplementedError
@@ -88,10 +84,6 @@ class SoftmaxCrossEntropy(_Multiclass):
     name = "softmax_cross_entropy"
     applies = Softmax
 
-    def of_rows(self, scores: Array, targets: Array) -> Array:
-        shifted = scores - scores.max(axis=1, keepdims=True)
-        return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - _chosen(shifted, targets))
-
     def expected_initial(self, targets: Array, n_out: int) -> float:
         return log(n_out)
 
@@ -106,12 +98,6 @@ class Hinge(_Multiclass):
     name = "hinge"
     applies = Softmax
     options = (1.0,)  # the margin
-
-    def of_rows(self, scores: Array, targets: Array) -> Array:
-        (margin,) = self.options
-        excess = np.maximum(scores - _chosen(scores, targets)[:, np.newaxis] + margin, 0)
-        excess[np.arange(len(scores)), targets] = 0
-        return np.asarray(excess.sum(axis=1))
 
     def expected_initial(self, targets: Array, n_out: int) -> float:
         return n_out - 1.0
@@ -137,11 +123,6 @@ class BinaryCrossEntropy(Loss):
     def best_constant(self, targets: Array, n_out: int) -> float:
         """The loss of answering every row the same; for balanced classes that of knowing nothing."""
         return self.expected_initial(targets, n_out)
-
-    def of_rows(self, scores: Array, targets: Array) -> Array:
-        z, t = scores, targets
-        losses = np.log1p(np.exp(-np.abs(z))) + np.where(z > 0, (1 - t) * z, -t * z)
-        return np.asarray(losses.mean(axis=1))
 
     def smallest(self, targets: Array) -> float:
         """The mean entropy of the targets: 0 when they are 0 and 1."""
@@ -170,9 +151,6 @@ class MeanSquaredError(Loss):
 
     def targets(self, y: Any, m: int, n_out: int, dtype: np.dtype[Any]) -> Array:
         return _values(y, m, n_out, dtype)
-
-    def of_rows(self, scores: Array, targets: Array) -> Array:
-        return np.asarray(np.square(scores - targets).mean(axis=1))
 
     def expected_initial(self, targets: Array, n_out: int) -> float:
         return float(np.mean(np.square(targets, dtype=np.float64)))
@@ -203,16 +181,6 @@ def find(name: Any) -> Loss:
     if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"loss: got {name!r}, expected one of {', '.join(map(repr, LOSSES))}")
     return LOSSES[name]
-
-
-def row_losses(name: str, scores: Array, targets: Array) -> Array:
-    """Data loss of every row, (m,), under the loss called `name`."""
-    return LOSSES[name].of_rows(scores, targets)
-
-
-def _chosen(scores: Array, labels: Array) -> Array:
-    """The score of every row's label."""
-    return scores[np.arange(len(scores)), labels]
 
 
 def _values(y: Any, m: int, n_out: int, dtype: np.dtype[Any]) -> Array:
