@@ -16,7 +16,8 @@ def config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``isa``, ``available_isas``, ``threads``, ``eigen``, ``compiler``, ``numpy``, ``python``, ``platform``.
+        ``version``, ``isa``, ``available_isas``, ``threads``, ``eigen``, ``compiler``, ``numpy``, ``python`` and
+        ``platform``.
     """
     return {
         "version": _core.version(),
