@@ -98,11 +98,12 @@ class StructuredPass {
     std::vector<Seed> seeds;
     std::vector<double> sums;
     std::vector<std::uint8_t> kinks;
-    std::vector<T> direction, column, spare;  // (m)
+    std::vector<T> direction, column;         // (m)
     std::vector<std::vector<T>> base;         // base columns of the ops that keep a single column
     std::vector<T> pending;                   // the changed column, one scalar a row
     std::vector<Index> sample, seed;          // the row of the batch and the seed that each pending row belongs to
     std::vector<T> stack, next;               // (rows, widest)
+    std::vector<T> row;                       // (widest)
   };
 
   void list_units() {
@@ -196,7 +197,6 @@ class StructuredPass {
     scratch.kinks.assign(scratch.seeds.size(), 0);
     scratch.direction.resize(static_cast<std::size_t>(m));
     scratch.column.resize(static_cast<std::size_t>(m));
-    scratch.spare.resize(static_cast<std::size_t>(m));
 
     // The ops that keep the change in a single column.
     std::size_t spread = unit.op + 1;  // the first op that does not
@@ -229,7 +229,7 @@ class StructuredPass {
       }
       bool kink = false;
       for (std::size_t t = unit.op + 1; t < spread; ++t) {
-        kink |= column_op(t, columns[t - unit.op - 1], scratch.base[t - unit.op - 1], d, scratch.spare.data());
+        kink |= column_op(t, columns[t - unit.op - 1], scratch.base[t - unit.op - 1], d);
       }
       scratch.kinks[k] = kink;
       append(k, whole_groups, scratch);
@@ -290,7 +290,7 @@ class StructuredPass {
   }
 
   // Passes the change (or the perturbed values) of one column through op k, in place. True: a kink was met.
-  bool column_op(std::size_t k, Index column, const std::vector<T>& base, T* d, T* spare) const {
+  bool column_op(std::size_t k, Index column, const std::vector<T>& base, T* d) const {
     const Op& op = point_.plan[k];
     const Record<T>& record = point_.workspace.records[k];
     const Index m = point_.m;
@@ -341,52 +341,69 @@ class StructuredPass {
       return false;
     }
     if (scheme_ == Scheme::loss) {
-      activate(op, spare, d, m);
-      std::copy(spare, spare + m, d);
+      activate(op, d, m);
       return false;
     }
     return activation_difference(op, d, b, b + m, m);
   }
 
-  // The ordinary forward functions of the elementwise activations.
-  static void activate(const Op& op, T* y, const T* x, Index size) {
+  // The ordinary forward functions of the elementwise activations, in place.
+  static void activate(const Op& op, T* x, Index size) {
     switch (op.kind) {
       case Kind::relu:
-        relu_forward(y, x, size);
+        relu_forward(x, x, size);
         break;
       case Kind::leaky_relu:
-        leaky_relu_forward(y, x, size, static_cast<T>(op.scalar[0]));
+        leaky_relu_forward(x, x, size, static_cast<T>(op.scalar[0]));
         break;
       case Kind::tanh:
-        tanh_forward(y, x, size);
+        tanh_forward(x, x, size);
         break;
       default:
-        sigmoid_forward(y, x, size);
+        sigmoid_forward(x, x, size);
     }
   }
 
+  // Whether op k works on each row by itself.
+  bool row_by_row(std::size_t k) const {
+    return point_.plan[k].kind != Kind::dense && point_.plan[k].kind != Kind::batch_norm;
+  }
+
   // Spreads the pending rows over op `spread` (or into the loss), takes them through all ops behind it, and adds what
-  // arrives to the sums of their seeds.
+  // arrives to the sums of their seeds. Ops that work row by row run on one row after another, while it is in the cache.
   void finish_rows(std::size_t spread, Index column, Scratch& scratch) const {
+    const Plan& plan = point_.plan;
     const Index rows = static_cast<Index>(scratch.pending.size());
     if (rows == 0) return;
     const std::size_t capacity = static_cast<std::size_t>((rows_ + point_.m) * widest_);
     if (scratch.stack.size() < capacity) {
       scratch.stack.resize(capacity);
       scratch.next.resize(capacity);
+      scratch.row.resize(static_cast<std::size_t>(widest_));
     }
-    const std::size_t first = spread_column(spread, column, rows, scratch);
-    for (std::size_t k = first; k < point_.plan.size(); ++k) {
-      stack_op(k, rows, scratch);
-      std::swap(scratch.stack, scratch.next);
+    std::size_t k = spread < plan.size() && plan[spread].kind == Kind::dense ? spread + 1 : spread;
+    k = through_rows(k, rows, scratch, [&](Index r, T* row) { spread_row(spread, column, r, row, scratch); });
+    while (k < plan.size()) {
+      const Op& op = plan[k];
+      if (op.kind == Kind::batch_norm) {
+        stack_batch_norm(k, rows, scratch.stack.data());
+      } else {
+        const T* bias = op.bias >= 0 && scheme_ == Scheme::loss ? point_.theta + op.bias : nullptr;
+        dense_forward(scratch.next.data(), scratch.stack.data(), point_.theta + op.weight, bias, rows, op.n_in,
+                      op.n_out);
+        scratch.stack.swap(scratch.next);
+      }
+      if (++k == plan.size() || !row_by_row(k)) continue;
+      const Index n = op.n_out;
+      k = through_rows(k, rows, scratch, [&](Index r, T* row) {
+        std::copy(scratch.stack.data() + r * n, scratch.stack.data() + (r + 1) * n, row);
+      });
     }
-    const Index n = point_.plan.back().n_out;
+    const Index n = plan.back().n_out;
     for (Index r = 0; r < rows; ++r) {
-      const std::size_t at = static_cast<std::size_t>(r);
-      const std::size_t seed = static_cast<std::size_t>(scratch.seed[at]);
-      T* row = scratch.stack.data() + r * n;
+      const std::size_t at = static_cast<std::size_t>(r), seed = static_cast<std::size_t>(scratch.seed[at]);
       bool kink = false;
-      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], row, kink);
+      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, kink);
       scratch.kinks[seed] |= kink;
     }
     scratch.pending.clear();
@@ -394,66 +411,65 @@ class StructuredPass {
     scratch.seed.clear();
   }
 
-  // From one scalar a row to whole rows in scratch.stack; returns the first op that is still to be done.
-  std::size_t spread_column(std::size_t spread, Index column, Index rows, Scratch& scratch) const {
-    const bool dense = spread < point_.plan.size() && point_.plan[spread].kind == Kind::dense;
-    const Index width = spread < point_.plan.size() ? point_.plan[spread].n_in : point_.plan.back().n_out;
-    const T* base = point_.input(spread);  // (m, width)
-    const Index n = dense ? point_.plan[spread].n_out : width;
-    const T* weights = dense ? point_.theta + point_.plan[spread].weight + column * n : nullptr;
+  // Takes every row that fetch(r, row) provides through the ops from `first` on that work row by row, into the stack.
+  // Returns the op that comes next. Rows never get wider on the way, so they may come from the stack itself.
+  template <class Fetch>
+  std::size_t through_rows(std::size_t first, Index rows, Scratch& scratch, const Fetch& fetch) const {
+    const Plan& plan = point_.plan;
+    std::size_t end = first;
+    while (end < plan.size() && row_by_row(end)) ++end;
+    const Index n = plan[end - 1].n_out;
+    T* row = scratch.row.data();
     for (Index r = 0; r < rows; ++r) {
       const std::size_t at = static_cast<std::size_t>(r);
-      const Index s = scratch.sample[at];
-      const T d = scratch.pending[at];
-      T* row = scratch.stack.data() + r * n;
-      if (dense && scheme_ == Scheme::loss) {
-        const T* output = point_.input(spread + 1) + s * n;
-        const T moved = d - base[s * width + column];
-        for (Index c = 0; c < n; ++c) row[c] = output[c] + moved * weights[c];
-      } else if (dense) {
-        for (Index c = 0; c < n; ++c) row[c] = d * weights[c];
-      } else {
+      fetch(r, row);
+      bool kink = false;
+      for (std::size_t k = first; k < end; ++k) {
         if (scheme_ == Scheme::loss) {
-          std::copy(base + s * width, base + (s + 1) * width, row);
+          row_forward(k, scratch.sample[at], row);
         } else {
-          std::fill(row, row + n, T(0));
+          kink |= row_change(k, scratch.sample[at], row);
         }
-        row[column] = d;
       }
-    }
-    return dense ? spread + 1 : spread;
-  }
-
-  // Takes the rows of scratch.stack through op k into scratch.next.
-  void stack_op(std::size_t k, Index rows, Scratch& scratch) const {
-    const Op& op = point_.plan[k];
-    const T* x = scratch.stack.data();
-    T* y = scratch.next.data();
-    if (op.kind == Kind::dense) {
-      const T* bias = op.bias >= 0 && scheme_ == Scheme::loss ? point_.theta + op.bias : nullptr;
-      dense_forward(y, x, point_.theta + op.weight, bias, rows, op.n_in, op.n_out);
-      return;
-    }
-    if (op.kind == Kind::batch_norm) {
-      stack_batch_norm(k, rows, y, x);
-      return;
-    }
-    for (Index r = 0; r < rows; ++r) {
-      const std::size_t at = static_cast<std::size_t>(r);
-      const bool kink = scheme_ == Scheme::loss
-                            ? (row_forward(k, scratch.sample[at], y + r * op.n_out, x + r * op.n_in), false)
-                            : row_change(k, scratch.sample[at], y + r * op.n_out, x + r * op.n_in);
+      std::copy(row, row + n, scratch.stack.data() + r * n);
       scratch.kinks[static_cast<std::size_t>(scratch.seed[at])] |= kink;
     }
+    return end;
   }
 
-  void stack_batch_norm(std::size_t k, Index rows, T* y, const T* x) const {
+  // From the one changed scalar of pending row r to the whole row behind op `spread` if that is dense, else before it.
+  void spread_row(std::size_t spread, Index column, Index r, T* row, const Scratch& scratch) const {
+    const Plan& plan = point_.plan;
+    const std::size_t at = static_cast<std::size_t>(r);
+    const Index s = scratch.sample[at];
+    const T d = scratch.pending[at];
+    const Index width = spread < plan.size() ? plan[spread].n_in : plan.back().n_out;
+    const T* base = point_.input(spread) + s * width;
+    if (spread < plan.size() && plan[spread].kind == Kind::dense) {
+      const Index n = plan[spread].n_out;
+      const T* weights = point_.theta + plan[spread].weight + column * n;
+      if (scheme_ == Scheme::loss) {
+        const T* output = point_.input(spread + 1) + s * n;
+        for (Index c = 0; c < n; ++c) row[c] = output[c] + (d - base[column]) * weights[c];
+      } else {
+        for (Index c = 0; c < n; ++c) row[c] = d * weights[c];
+      }
+      return;
+    }
+    if (scheme_ == Scheme::loss) {
+      std::copy(base, base + width, row);
+    } else {
+      std::fill(row, row + width, T(0));
+    }
+    row[column] = d;
+  }
+
+  void stack_batch_norm(std::size_t k, Index rows, T* stack) const {
     const Op& op = point_.plan[k];
     const Record<T>& record = point_.workspace.records[k];
     const Index m = point_.m, n = op.n_in;
     const T* gamma = point_.theta + op.weight;
-    std::copy(x, x + rows * n, y);
-    for (T* group = y; group < y + rows * n; group += m * n) {
+    for (T* group = stack; group < stack + rows * n; group += m * n) {
       if (scheme_ == Scheme::loss) {
         batch_norm_values(group, gamma, point_.theta + op.bias, m, n, static_cast<T>(op.scalar[0]));
       } else {
@@ -462,26 +478,26 @@ class StructuredPass {
     }
   }
 
-  // y = op k of the perturbed row x, which stands in place of row s of the batch.
-  void row_forward(std::size_t k, Index s, T* y, const T* x) const {
+  // Op k of a perturbed row that stands in place of row s of the batch, in place.
+  void row_forward(std::size_t k, Index s, T* row) const {
     const Op& op = point_.plan[k];
     switch (op.kind) {
       case Kind::softmax:
-        softmax_forward(y, x, Index(1), op.n_in);
+        softmax_forward(row, row, Index(1), op.n_in);
         break;
       case Kind::maxout:
-        for (Index u = 0; u < op.n_out; ++u) y[u] = *std::max_element(x + u * op.aux, x + (u + 1) * op.aux);
+        for (Index u = 0; u < op.n_out; ++u) row[u] = *std::max_element(row + u * op.aux, row + (u + 1) * op.aux);
         break;
       case Kind::dropout:
-        dropout_forward(y, x, point_.workspace.records[k].mask + s * op.n_in, op.n_in);
+        dropout_forward(row, row, point_.workspace.records[k].mask + s * op.n_in, op.n_in);
         break;
       default:
-        activate(op, y, x, op.n_in);
+        activate(op, row, op.n_in);
     }
   }
 
-  // y = the change (or derivative) behind op k, given the change x before it in row s of the batch.
-  bool row_change(std::size_t k, Index s, T* y, const T* x) const {
+  // The change (or derivative) before op k in row s of the batch becomes the one behind it, in place.
+  bool row_change(std::size_t k, Index s, T* row) const {
     const Op& op = point_.plan[k];
     const Record<T>& record = point_.workspace.records[k];
     const bool tangent = scheme_ == Scheme::tangent;
@@ -489,23 +505,22 @@ class StructuredPass {
     const T* z = point_.input(k) + s * n;
     switch (op.kind) {
       case Kind::maxout:
-        return maxout_difference(tangent, y, x, z, record.winner + s * op.n_out, op.n_out, op.aux);
+        return maxout_difference(tangent, row, row, z, record.winner + s * op.n_out, op.n_out, op.aux);
       case Kind::softmax:
-        softmax_difference(tangent, y, x, record.output + s * n, n);
+        softmax_difference(tangent, row, row, record.output + s * n, n);
         return false;
       case Kind::dropout:
-        for (Index c = 0; c < n; ++c) y[c] = x[c] * record.mask[s * n + c];
+        dropout_forward(row, row, record.mask + s * n, n);
         return false;
       default:
         break;
     }
     if (tangent) {
       const T* slope = slopes_[k].data() + s * n;
-      for (Index c = 0; c < n; ++c) y[c] = x[c] * slope[c];
+      for (Index c = 0; c < n; ++c) row[c] *= slope[c];
       return false;
     }
-    std::copy(x, x + n, y);
-    return activation_difference(op, y, z, record.output + s * n, n);
+    return activation_difference(op, row, z, record.output + s * n, n);
   }
 
   const Point<T>& point_;

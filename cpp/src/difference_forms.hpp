@@ -30,7 +30,11 @@ constexpr T tiny() {
 template <class T>
 bool all_tiny(const T* d, Index n) {
   T largest = 0;
-  for (Index i = 0; i < n; ++i) largest = std::max(largest, std::abs(d[i]));
+#pragma omp simd reduction(max : largest)
+  for (Index i = 0; i < n; ++i) {
+    const T size = std::abs(d[i]);
+    largest = size > largest ? size : largest;
+  }
   return largest < tiny<T>();
 }
 
@@ -44,38 +48,68 @@ T log1p_accurate(T d) {
   return std::abs(d) < tiny<T>() ? d - d * d / 2 : math::log1p(d);
 }
 
+template <class T>
+bool relu_difference(T slope, T* d, const T* z, Index n) {
+  int kinks = 0;
+#pragma omp simd reduction(| : kinks)
+  for (Index i = 0; i < n; ++i) {
+    const T moved = z[i] + d[i];
+    const bool above = z[i] > 0, above_now = moved > 0;
+    kinks |= (above != above_now) | ((z[i] == 0) & (d[i] != 0));
+    const T from_above = above_now ? d[i] : slope * moved - z[i];
+    const T from_below = above_now ? moved - slope * z[i] : slope * d[i];
+    d[i] = above ? from_above : from_below;
+  }
+  return kinks != 0;
+}
+
+template <class T>
+void tanh_difference(T* d, const T* a, Index n) {
+  if (all_tiny(d, n)) {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) d[i] = (1 - a[i]) * (1 + a[i]) * d[i] * (1 - a[i] * d[i]);
+  } else {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) {
+      const T t = math::tanh(d[i]);
+      d[i] = (1 - a[i]) * (1 + a[i]) * t / (1 + a[i] * t);
+    }
+  }
+}
+
+template <class T>
+void sigmoid_difference(T* d, const T* a, Index n) {
+  if (all_tiny(d, n)) {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) {
+      const T e = d[i] + d[i] * d[i] / 2;
+      d[i] = a[i] * (1 - a[i]) * e * (1 - a[i] * e);
+    }
+  } else {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) {
+      const T e = math::expm1(d[i]);
+      d[i] = a[i] * (1 - a[i]) * e / (1 + a[i] * e);
+    }
+  }
+}
+
 // d: the change before an elementwise activation on its way in, behind it on its way out; z and a are the activation's
 // input and output at the base point. True: some element changed its branch, or left a tie.
 template <class T>
 bool activation_difference(const Op& op, T* d, const T* z, const T* a, Index n) {
-  if (op.kind == Kind::relu || op.kind == Kind::leaky_relu) {
-    const T slope = op.kind == Kind::relu ? T(0) : static_cast<T>(op.scalar[0]);
-    int kinks = 0;
-    for (Index i = 0; i < n; ++i) {
-      const T moved = z[i] + d[i];
-      const bool above = z[i] > 0, above_now = moved > 0;
-      kinks |= (above != above_now) | ((z[i] == 0) & (d[i] != 0));
-      const T from_above = above_now ? d[i] : slope * moved - z[i];
-      const T from_below = above_now ? moved - slope * z[i] : slope * d[i];
-      d[i] = above ? from_above : from_below;
-    }
-    return kinks != 0;
+  switch (op.kind) {
+    case Kind::relu:
+      return relu_difference(T(0), d, z, n);
+    case Kind::leaky_relu:
+      return relu_difference(static_cast<T>(op.scalar[0]), d, z, n);
+    case Kind::tanh:
+      tanh_difference(d, a, n);
+      return false;
+    default:
+      sigmoid_difference(d, a, n);
+      return false;
   }
-  const bool is_tanh = op.kind == Kind::tanh;
-  if (all_tiny(d, n)) {
-    for (Index i = 0; i < n; ++i) {
-      const T slope = is_tanh ? (1 - a[i]) * (1 + a[i]) : a[i] * (1 - a[i]);
-      const T t = is_tanh ? d[i] : d[i] + d[i] * d[i] / 2;
-      d[i] = slope * t * (1 - a[i] * t);
-    }
-  } else {
-    for (Index i = 0; i < n; ++i) {
-      const T slope = is_tanh ? (1 - a[i]) * (1 + a[i]) : a[i] * (1 - a[i]);
-      const T t = is_tanh ? math::tanh(d[i]) : math::expm1(d[i]);
-      d[i] = slope * t / (1 + a[i] * t);
-    }
-  }
-  return false;
 }
 
 // One group of m rows through batch norm in place: the values themselves.

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from gradproof import _core
 from gradproof.check.measurement import Measurement
+from gradproof.check.row_losses import row_losses
 from gradproof.nn import python_layer
 from gradproof.nn.layers import BatchNorm, Dropout
 from gradproof.nn.layout import Views
-from gradproof.nn.losses import row_losses
 from gradproof.nn.model import Sequential
 from gradproof.nn.plan import Plan
 
