@@ -9,7 +9,10 @@ from __future__ import annotations
 from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
+from gradproof.check.precision import PrecisionReport, compare_precisions
+from gradproof.check.report import EntryReport, Finding, GradientError, GradientReport, TensorReport, Verdict
 from gradproof.check.sanity import SanityCheck, SanityReport, sanity_check
+from gradproof.check.textbook import numeric_gradient
 from gradproof.nn import layers, reference
 from gradproof.nn.layers import (
     BatchNorm,
@@ -32,9 +35,14 @@ __all__ = [
     "BatchNorm",
     "Dense",
     "Dropout",
+    "EntryReport",
+    "Finding",
+    "GradientError",
+    "GradientReport",
     "Layer",
     "LeakyReLU",
     "Maxout",
+    "PrecisionReport",
     "ReLU",
     "SanityCheck",
     "SanityReport",
@@ -42,10 +50,14 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "TensorReport",
+    "Verdict",
+    "compare_precisions",
     "config",
     "kernels",
     "layers",
     "load",
+    "numeric_gradient",
     "reference",
     "sanity_check",
     "show_config",

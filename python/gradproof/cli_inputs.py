@@ -46,7 +46,7 @@ def _called(module: str, function: str, spec: str) -> tuple[Sequential, Array | 
         builder = getattr(importlib.import_module(module), function)
         built = builder()
     except Exception as error:
-        raise InputError(f"MODEL: {spec!r} raised {type(error).__name__}: {error}") from error
+        raise InputError(f"MODEL: {spec!r} raised {type(error).__name__}: {error}; --traceback shows where") from error
     model, X, y = built if isinstance(built, tuple) and len(built) == 3 else (built, None, None)
     if not isinstance(model, Sequential):
         raise InputError(

@@ -138,10 +138,11 @@ def _position(value: float) -> float:
 
 
 def _segments(bands: Sequence[tuple[float, str]]) -> list[dict[str, Any]]:
-    """Bands of a course as pieces of a scale: edges, width in percent, words."""
+    """Bands of a course as pieces of a scale: upper edge, width in percent, words."""
     pieces, left = [], 0.0
     for edge, text in bands:
         right = _position(min(edge, 1.0))
-        pieces.append({"edge": edge, "width": right - left, "words": text})
+        power = Markup(f"up to 10<sup>−{-round(math.log10(edge))}</sup>") if edge < 1 else "above"
+        pieces.append({"upto": power, "width": right - left, "words": text})
         left = right
     return pieces

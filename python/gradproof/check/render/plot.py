@@ -157,7 +157,7 @@ def _scheme(panel: Axes, curves: list[Curve], color: str, scheme: str) -> None:
         panel.annotate(
             f"{middle[best]:.0e} at {steps[best]:.0e}",
             (steps[best], middle[best]),
-            xytext=(0, 7 if scheme == "forward" else -14),
+            xytext=(0, 17 if scheme == "forward" else -14),
             textcoords="offset points",
             ha="center",
             fontsize=8,

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from gradproof.check.tensor_report import TensorReport
 
 WIDTH = 110
+COLUMNS = (
+    "Relative error of backpropagation, of the propagated differences that checked it, and of the best ordinary "
+    "central difference."
+)
 STYLES = {
     "pass": "bold green",
     "fail": "bold red",
@@ -52,16 +56,16 @@ def verdict_text(verdict: str) -> Text:
 
 
 def report_text(report: GradientReport) -> Group:
-    """The whole report: verdict, findings, tensors, worst entries, notes; parts and stages in full if not passed."""
+    """The whole report: verdict, findings, tensors, worst entries, notes; parts and stages in full if they fail."""
     blocks: list[RenderableType] = [_headline(report), *(Text(line, style="dim") for line in _facts(report))]
     for path, below in report.walk():
         if path:
             head = f"{place(path)}: {below.verdict}, {count(below.checked, 'entry')}"
-            blocks += [Text(), Text(head, style=STYLES[below.verdict.value])]
-        if path and (below.ok or below.tensors == report.tensors):  # the report's own tensors may be a stage's
+            blocks += [Text(head, style=STYLES[below.verdict.value])]
+        if path and (below.verdict != "fail" or below.tensors == report.tensors):  # these may be a stage's
             continue
-        blocks += [*_findings(below), Text(), tensor_table(below), *_worst(below)]
-    blocks += [Text(), *(Text(f"Note: {note}") for note in report.notes)] if report.notes else []
+        blocks += [*_findings(below), Text(), tensor_table(below), *_worst(below), Text()]
+    blocks += [Text(f"Note: {note}") for note in report.notes]
     return Group(*blocks)
 
 
@@ -73,9 +77,9 @@ def precision_text(report: PrecisionReport) -> Group:
         (HEADLINES[report.verdict.value] + ". ", "bold"),
         comparison(report),
     )
-    blocks: list[RenderableType] = [head, Text(), _precisions(report), Text()]
+    blocks: list[RenderableType] = [head, Text(), _precisions(report), Text(), Text(COLUMNS)]
     if steps_compared(report):
-        blocks += [Text(steps_compared(report)), Text("Errors are against the truth, see the page of the report.")]
+        blocks.append(Text(steps_compared(report)))
     blocks += [
         block
         for dtype, one in report.reports.items()
@@ -89,8 +93,8 @@ def _precisions(report: PrecisionReport) -> Table:
     table = new_table("tensor", "shape")
     for dtype in report.reports:
         table.add_column(f"{dtype}\nverdict", no_wrap=True)
-        for title in ("backprop", "measured", "central"):
-            table.add_column(f"\n{title}", justify="right", no_wrap=True)
+        for title in ("\nbackprop", "\nmeasured", "best\ncentral"):
+            table.add_column(title, justify="right", no_wrap=True)
     for tensor in report.tensors.values():
         row: list[Text | str] = [Text(tensor.name), shape(tensor.shape)]
         for dtype in report.reports:
@@ -129,7 +133,8 @@ def _facts(report: GradientReport) -> list[str]:
 def _findings(report: GradientReport) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for position, finding in enumerate(report.findings, 1):
-        where = f" in {finding.tensor}" if finding.tensor else ""
+        said = finding.tensor is None or finding.message.startswith(finding.tensor)
+        where = "" if said else f" in {finding.tensor}"
         sure = f" ({finding.confidence:.0%})" if finding.confidence < 1 else ""
         head = Text.assemble(f"{position}. ", (finding.cause, "bold"), f"{where}{sure}: {finding.message}")
         lines.append(Padding(head, (0, 0, 0, 2)))

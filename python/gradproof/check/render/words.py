@@ -32,7 +32,7 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "–"
     if 1e-3 <= abs(value) < 99:
-        return f"{value:#.2g}"
+        return f"{value:#.2g}" if abs(value) < 9.9 else f"{value:.0f}"
     return f"{value:.1e}" if value and math.isfinite(value) else f"{value:g}"
 
 
