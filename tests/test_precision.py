@@ -121,9 +121,36 @@ def test_a_mistake_fails_and_is_shown_in_both(data: tuple[np.ndarray, np.ndarray
     assert report.tensors["dense_0.W"].verdict == {"float32": "fail", "float64": "fail"}
     assert report.tensors["dense_1.W"].verdict == {"float32": "pass", "float64": "pass"}
     assert report.tensors["dense_0.W"].analytic_error["float64"] == pytest.approx(0.005, rel=0.01)
+    assert np.isnan(report.tensors["dense_0.W"].numeric_error["float64"])  # nothing right to hold it against
+    assert report.tensors["dense_0.W"].best["float32"] == {}  # in front of a Python layer
+    assert set(report.tensors["dense_1.W"].best["float32"]) == {"forward", "central"}
     assert "look first at dense_0" in str(report)
     report.to_html(tmp_path / "page.html")
     assert "look first at dense_0" in (tmp_path / "page.html").read_text()
+
+
+class Last(Wrong):
+    """A right layer, to be the last."""
+
+    def backward(self, dy: np.ndarray, cache: np.ndarray, parameters: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return dy * np.cos(cache), {}
+
+
+def test_a_network_that_ends_in_a_python_layer_has_no_curves(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Any
+) -> None:
+    model = gp.Sequential([gp.Dense(3), Last()], input_size=6, loss="softmax_cross_entropy")
+    report = gp.compare_precisions(model, *data)
+    assert report.ok and report.curves == []
+    assert "dense_0.W" in str(report)
+    report.to_html(tmp_path / "page.html")
+
+
+def test_steps_that_vanish_in_rounding(data: tuple[np.ndarray, np.ndarray], tmp_path: Any) -> None:
+    report = gp.compare_precisions(network(), *data, steps=(1e-30,), entries_per_tensor=2)
+    assert report.ok
+    assert "dense_0.W" in str(report)
+    report.to_html(tmp_path / "page.html")
 
 
 def test_renderings(report: gp.PrecisionReport, tmp_path: Any) -> None:

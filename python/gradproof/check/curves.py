@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +47,15 @@ class Curve:
         """The attributes and the best step as a dict."""
         best_step, best_error = self.best
         return {**asdict(self), "best_step": best_step, "best_error": best_error}
+
+
+def median_curve(curves: Sequence[Curve]) -> Curve:
+    """Median over the tensors of curves of one scheme and precision; a step is NaN where all of them are."""
+    columns = np.array([curve.errors for curve in curves]).T
+    middle = [
+        float(np.median(column[~np.isnan(column)])) if not np.isnan(column).all() else np.nan for column in columns
+    ]
+    return Curve("", curves[0].scheme, curves[0].dtype, curves[0].steps, tuple(middle))
 
 
 def half_decades(largest: float = 1e-1, smallest: float = 1e-12) -> npt.NDArray[np.float64]:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gradproof.check.curves import Curve, half_decades
+from gradproof.check.curves import Curve, half_decades, median_curve
 from gradproof.check.errors import Norms, RelativeError
 from gradproof.check.networks import check_model
 from gradproof.check.render.files import PathLike, jsonable, write_text
 from gradproof.check.report import GradientReport, TensorReport, Verdict
-from gradproof.check.structured import Dropout, Scheme, measure
+from gradproof.check.structured import Dropout, Point, Scheme, measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,8 @@ class TensorPrecision:
     """One tensor in both precisions; every mapping has the keys ``"float32"`` and ``"float64"``.
 
     Errors are against the truth (see the module's description). The truth cannot be held against itself, so the
-    measurement in float64 is held against float64 backpropagation, an independent computation.
+    measurement in float64 is held against float64 backpropagation, an independent computation; where that is wrong,
+    the numeric errors in float64 are NaN.
 
     Attributes
     ----------
@@ -57,7 +58,8 @@ class TensorPrecision:
         ``max|g - truth| / max|truth|`` of the same.
     best : dict
         For each precision a mapping from scheme (``"forward"``, ``"central"``) to the best step of an ordinary
-        difference and its median relative error over the sampled entries; empty if every entry is zero.
+        difference and its median relative error over the sampled entries. Empty if every entry is zero, and in
+        front of a Python layer, where single steps are not to be had.
     """
 
     name: str
@@ -118,10 +120,7 @@ class PrecisionReport:
     def best(self, dtype: str, scheme: str) -> tuple[float, float]:
         """Step at which the median error over the tensors is smallest, and that error; NaN without curves."""
         curves = [curve for curve in self.curves if (curve.dtype, curve.scheme) == (dtype, scheme)]
-        if not curves:
-            return float("nan"), float("nan")
-        middle = np.nanmedian([curve.errors for curve in curves], axis=0)
-        return Curve("", scheme, dtype, curves[0].steps, tuple(middle.tolist())).best
+        return median_curve(curves).best if curves else (float("nan"), float("nan"))
 
     def __str__(self) -> str:
         from gradproof.check.render.text import plain
@@ -244,7 +243,7 @@ def compare_precisions(
     checked = {dtype: report.parts.get("data", report).tensors for dtype, report in reports.items()}
     truth = {name: _array(tensor.numeric) for name, tensor in checked["float64"].items()}
 
-    sample = _sample(model, truth, entries_per_tensor, seed)
+    sample = _sample(model, truth, entries_per_tensor, seed, Point(single, *data["float32"]).first)
     indices = np.concatenate([np.empty(0, np.int64), *sample.values()])
 
     def difference(dtype: str, scheme: Scheme, step: float) -> npt.NDArray[np.float64]:
@@ -276,14 +275,17 @@ def _offsets(model: Sequential) -> dict[str, int]:
     return dict(zip(model.parameters, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
 
 
-def _sample(model: Sequential, truth: Mapping[str, Array], count: int, seed: int) -> Sample:
-    """Draw indices into theta, tensor by tensor, among the entries of at least a thousandth of the largest."""
+def _sample(model: Sequential, truth: Mapping[str, Array], count: int, seed: int, first: int) -> Sample:
+    """Draw indices into theta, tensor by tensor, among the entries of at least a thousandth of the largest.
+
+    Tensors before `first` stand in front of a Python layer; the engine does not take single steps there.
+    """
     sample: Sample = {}
     offsets = _offsets(model)
     for position, (name, values) in enumerate(truth.items()):
         size = np.abs(values.ravel())
-        candidates = np.flatnonzero(size >= 1e-3 * size.max(initial=0.0)) if size.any() else np.empty(0, np.int64)
-        if candidates.size:
+        if size.any() and offsets[name] >= first:
+            candidates = np.flatnonzero(size >= 1e-3 * size.max())
             random = np.random.default_rng([seed, position])
             drawn = random.choice(candidates, min(count, candidates.size), replace=False)
             sample[name] = np.sort(drawn).astype(np.int64) + offsets[name]
@@ -313,11 +315,18 @@ def _curves(
                 errors = [_median_error(values[pieces[name]], exact[name]) for values in measured]
                 curves.append(Curve(name, scheme, dtype, tuple(steps.tolist()), tuple(errors)))
         for name in sample:
-            tensor = checked[dtype][name]
-            judge = truth[name] if dtype == "float32" else _array(tensor.analytic)
-            error = _median_error(_array(tensor.numeric).ravel()[inside[name]], judge.ravel()[inside[name]])
+            judge = _judge(dtype, truth[name], checked["float64"][name])
+            measured_once = _array(checked[dtype][name].numeric)
+            error = _median_error(measured_once.ravel()[inside[name]], judge.ravel()[inside[name]])
             curves.append(Curve(name, "difference", dtype, tuple(steps.tolist()), (error,) * steps.size))
     return curves
+
+
+def _judge(dtype: str, truth: Array, double: TensorReport) -> Array:
+    """What a measurement is held against: the truth, which itself is held against right float64 backpropagation."""
+    if dtype == "float32":
+        return truth
+    return _array(double.analytic) if double.verdict is Verdict.PASS else np.full(truth.shape, np.nan)
 
 
 def _median_error(values: Array, exact: Array) -> float:
@@ -334,7 +343,7 @@ def _tensor(
 ) -> TensorPrecision:
     analytic = {dtype: _array(checked[dtype][name].analytic) for dtype in DTYPES}
     numeric = {dtype: _array(checked[dtype][name].numeric) for dtype in DTYPES}
-    judges = {"float32": truth, "float64": analytic["float64"]}
+    judges = {dtype: _judge(dtype, truth, checked["float64"][name]) for dtype in DTYPES}
     verdicts = {
         dtype: Verdict.worst([below.tensors[name].verdict for _, below in report.walk() if name in below.tensors])
         for dtype, report in reports.items()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gradproof.check.curves import median_curve
 from gradproof.check.render.words import shape
 from gradproof.check.tensor_report import Status, TensorReport
 
@@ -38,6 +39,7 @@ STOPS = (
     (3.0, "#97122f"),
 )
 KINK_COLOR = "#8d7bd6"
+FLOOR = 1e-17  # exact agreement still has a place on a logarithmic axis
 INK, LINE = "#3a4350", "#c9d0d8"
 SCHEME_COLORS = {"forward": "#d9822b", "central": "#2f73c9", "difference": "#1f9d78"}
 SCHEME_NAMES = {"forward": "forward difference", "central": "central difference", "difference": "propagated difference"}
@@ -142,21 +144,20 @@ def curve_figure(curves: Sequence[Curve], tensors: Iterable[str] | None = None) 
 def _scheme(panel: Axes, curves: list[Curve], color: str, scheme: str) -> None:
     if not curves:
         return
-    floor = 1e-17  # an exact agreement still has a place on a logarithmic axis
-    errors = np.maximum([curve.errors for curve in curves], floor)
-    steps = curves[0].steps
     if scheme != "difference":
-        for line in errors:
-            panel.plot(steps, line, color=color, linewidth=0.7, alpha=0.35)
-    middle = np.nanmedian(errors, axis=0)
+        for curve in curves:
+            panel.plot(curve.steps, np.maximum(curve.errors, FLOOR), color=color, linewidth=0.7, alpha=0.35)
+    middle = median_curve(curves)
     style = "--" if scheme == "difference" else "-"
-    panel.plot(steps, middle, style, color=color, linewidth=2.2, label=SCHEME_NAMES[scheme])
-    if scheme != "difference":
-        best = int(np.nanargmin(middle))
-        panel.plot(steps[best], middle[best], "o", color=color, markersize=6)
+    errors = np.maximum(middle.errors, FLOOR)
+    panel.plot(middle.steps, errors, style, color=color, linewidth=2.2, label=SCHEME_NAMES[scheme])
+    step, error = middle.best
+    if scheme != "difference" and not math.isnan(error):
+        at = step, max(error, FLOOR)
+        panel.plot(*at, "o", color=color, markersize=6)
         panel.annotate(
-            f"{middle[best]:.0e} at {steps[best]:.0e}",
-            (steps[best], middle[best]),
+            f"{error:.0e} at {step:.0e}",
+            at,
             xytext=(0, 17 if scheme == "forward" else -14),
             textcoords="offset points",
             ha="center",
@@ -168,7 +169,7 @@ def _scheme(panel: Axes, curves: list[Curve], color: str, scheme: str) -> None:
 def _dress(panel: Axes, dtype: str) -> None:
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_ylim(1e-17, 30)
+    panel.set_ylim(FLOOR, 30)
     panel.set_title(dtype, fontsize=10, color=INK, fontweight="bold")
     panel.set_xlabel("step", fontsize=9, color=INK)
     panel.grid(True, color=LINE, linewidth=0.5)
