@@ -1,0 +1,65 @@
+// On Eigen's matrix product, which is most of the compile time and of the run time: instantiated here and nowhere else.
+#include "gradproof/dense.hpp"
+
+#include "gradproof/reduce.hpp"
+
+namespace gradproof {
+
+namespace {
+
+// c += op(a) op(b)
+template <class T>
+void add_product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transpose_a, bool transpose_b) {
+  MatrixMap<T> C(c, m, n);
+  const ConstMatrixMap<T> A(a, transpose_a ? k : m, transpose_a ? m : k);
+  const ConstMatrixMap<T> B(b, transpose_b ? n : k, transpose_b ? k : n);
+  if (transpose_a && transpose_b)
+    C.noalias() += A.transpose() * B.transpose();
+  else if (transpose_a)
+    C.noalias() += A.transpose() * B;
+  else if (transpose_b)
+    C.noalias() += A * B.transpose();
+  else
+    C.noalias() += A * B;
+}
+
+}  // namespace
+
+template <class T>
+void matmul(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transpose_a, bool transpose_b) {
+  std::fill(c, c + m * n, T(0));
+  add_product(c, a, b, m, k, n, transpose_a, transpose_b);
+}
+
+template <class T>
+void dense_forward(T* y, const T* x, const T* W, const T* b, Index m, Index n_in, Index n_out) {
+  if (b) {
+    for (Index i = 0; i < m; ++i) std::copy(b, b + n_out, y + i * n_out);
+  } else {
+    std::fill(y, y + m * n_out, T(0));
+  }
+  add_product(y, x, W, m, n_in, n_out, false, false);
+}
+
+template <class T>
+void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, Index m, Index n_in, Index n_out) {
+  add_product(dW, x, dy, n_in, m, n_out, true, false);
+  if (db) {
+    for_column_blocks(n_out, [=](Index first, Index width) {
+      double sums[column_block];
+      block_sums(sums, m, n_out, first, width, [=](Index i) { return dy[i]; });
+      for (Index j = 0; j < width; ++j) db[first + j] += T(sums[j]);
+    });
+  }
+  if (dx) matmul(dx, dy, W, m, n_out, n_in, false, true);
+}
+
+#define GRADPROOF_INSTANTIATE(T)                                                                   \
+  template void matmul(T*, const T*, const T*, Index, Index, Index, bool, bool);                   \
+  template void dense_forward(T*, const T*, const T*, const T*, Index, Index, Index);              \
+  template void dense_backward(T*, T*, T*, const T*, const T*, const T*, Index, Index, Index);
+GRADPROOF_INSTANTIATE(float)
+GRADPROOF_INSTANTIATE(double)
+#undef GRADPROOF_INSTANTIATE
+
+}  // namespace gradproof
