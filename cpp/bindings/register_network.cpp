@@ -45,6 +45,19 @@ void register_passes(py::module_& module) {
       std::copy(scores, scores + y.size(), y.data);
     });
   });
+  module.def("careful_forward", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Out<T> y, Out<T> memory,
+                                   std::uint64_t seed, std::uint64_t step) {
+    const Plan plan = plan_of(ops, scalars, theta.size(), any_size);
+    const Index m = x.extent(0, "x");
+    x.of_shape({m, plan.front().n_in}, "x");
+    y.of_shape({m, plan.back().n_out}, "y");
+    const Workspace<T> workspace = workspace_of(plan, m, memory.data, memory.size());
+    without_gil([&] {
+      careful_forward(plan, theta.data, x.data, m, workspace, {seed, step});
+      const T* scores = workspace.records.back().output;
+      std::copy(scores, scores + y.size(), y.data);
+    });
+  });
   module.def("network_update_statistics",
              [](In<Index> ops, In<double> scalars, Out<T> buffers, Out<T> memory, Index m) {
                const Plan plan = plan_of(ops, scalars, any_size, buffers.size());
@@ -119,11 +132,11 @@ void register_engine(py::module_& module) {
                without_gil(
                    [&] { structured_pass(base.point, static_cast<Scheme>(scheme), probes, change.data, flags); });
              });
-  module.def("condition_numbers", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss,
-                                     In<std::int64_t> labels, In<T> values, Out<T> memory, Out<double> condition) {
+  module.def("rounding_errors", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss,
+                                     In<std::int64_t> labels, In<T> values, Out<T> memory, Out<double> error) {
     const Base<T> base(ops, scalars, theta, x, loss, labels, values, memory);
-    condition.of_shape({theta.size()}, "condition");
-    without_gil([&] { condition_numbers(base.point, condition.data); });
+    error.of_shape({theta.size()}, "error");
+    return without_gil([&] { return rounding_errors(base.point, error.data); });
   });
   module.def("ordinary_losses",
              [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss, In<std::int64_t> labels,

@@ -4,6 +4,7 @@
 
 #include "gradproof/activations.hpp"
 #include "gradproof/batch_norm.hpp"
+#include "gradproof/careful.hpp"
 #include "gradproof/dense.hpp"
 #include "gradproof/dropout.hpp"
 #include "gradproof/losses.hpp"
@@ -41,9 +42,14 @@ Workspace<T> lay_out(const Plan& plan, Index m, T* memory) {
   return workspace;
 }
 
+namespace {
+
 template <class T>
-void network_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
-                     const Workspace<T>& workspace, bool training, Stream stream) {
+using DenseForward = void (*)(T*, const T*, const T*, const T*, Index, Index, Index);
+
+template <class T>
+void run_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
+                 const Workspace<T>& workspace, bool training, Stream stream, DenseForward<T> dense) {
   for (std::size_t k = 0; k < plan.size(); ++k) {
     const Op& op = plan[k];
     const Record<T>& record = workspace.records[k];
@@ -51,7 +57,7 @@ void network_forward(const Plan& plan, const T* theta, const T* buffers, const T
     const Index size = m * op.n_in;
     switch (op.kind) {
       case Kind::dense:
-        dense_forward(y, x, theta + op.weight, op.bias < 0 ? nullptr : theta + op.bias, m, op.n_in, op.n_out);
+        dense(y, x, theta + op.weight, op.bias < 0 ? nullptr : theta + op.bias, m, op.n_in, op.n_out);
         break;
       case Kind::batch_norm:
         if (training) {
@@ -94,6 +100,20 @@ void network_forward(const Plan& plan, const T* theta, const T* buffers, const T
   }
 }
 
+}  // namespace
+
+template <class T>
+void network_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
+                     const Workspace<T>& workspace, bool training, Stream stream) {
+  run_forward<T>(plan, theta, buffers, x, m, workspace, training, stream, dense_forward<T>);
+}
+
+template <class T>
+void careful_forward(const Plan& plan, const T* theta, const T* x, Index m, const Workspace<T>& workspace,
+                     Stream stream) {
+  run_forward<T>(plan, theta, nullptr, x, m, workspace, true, stream, careful_dense_forward<T>);
+}
+
 template <class T>
 void network_update_statistics(const Plan& plan, T* buffers, const Workspace<T>& workspace) {
   for (std::size_t k = 0; k < plan.size(); ++k) {
@@ -106,7 +126,7 @@ void network_update_statistics(const Plan& plan, T* buffers, const Workspace<T>&
 
 template <class T>
 void network_backward(const Plan& plan, const T* theta, const T* x, Index m, const T* dy, T* gradient, T* dx,
-                      const Workspace<T>& workspace) {
+                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner) {
   T* spare[2] = {workspace.dx, workspace.dy};
   for (std::size_t k = plan.size(); k-- > 0;) {
     const Op& op = plan[k];
@@ -151,6 +171,7 @@ void network_backward(const Plan& plan, const T* theta, const T* x, Index m, con
           break;
       }
     }
+    if (inner && k > 0) (*inner)[k].assign(down, down + size);
     dy = down;
   }
 }
@@ -174,8 +195,10 @@ double data_loss(const Targets<T>& targets, T* dscores, const T* scores, Index m
   template Workspace<T> lay_out<T>(const Plan&, Index, T*);                                                          \
   template void network_forward<T>(const Plan&, const T*, const T*, const T*, Index, const Workspace<T>&, bool,      \
                                    Stream);                                                                          \
+  template void careful_forward<T>(const Plan&, const T*, const T*, Index, const Workspace<T>&, Stream);             \
   template void network_update_statistics<T>(const Plan&, T*, const Workspace<T>&);                                  \
-  template void network_backward<T>(const Plan&, const T*, const T*, Index, const T*, T*, T*, const Workspace<T>&); \
+  template void network_backward<T>(const Plan&, const T*, const T*, Index, const T*, T*, T*, const Workspace<T>&,  \
+                                    std::vector<std::vector<T>>*);                                                   \
   template double data_loss<T>(const Targets<T>&, T*, const T*, Index, Index);
 
 GRADPROOF_INSTANTIATE(float)

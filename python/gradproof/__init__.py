@@ -9,6 +9,7 @@ from __future__ import annotations
 from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
+from gradproof.check.networks import check_model
 from gradproof.check.precision import PrecisionReport, compare_precisions
 from gradproof.check.report import EntryReport, Finding, GradientError, GradientReport, TensorReport, Verdict
 from gradproof.check.sanity import SanityCheck, SanityReport, sanity_check
@@ -52,6 +53,7 @@ __all__ = [
     "Tanh",
     "TensorReport",
     "Verdict",
+    "check_model",
     "compare_precisions",
     "config",
     "kernels",

@@ -53,12 +53,13 @@ template <class T>
 void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change,
                      std::uint8_t* kink);
 
-// condition[i] = sum over all paths from theta[i] to the loss of the absolute values of the products along them, so
-// that epsilon * condition[i] is the size of the rounding error that any gradient dJ/dtheta[i] computed with unit
-// round-off epsilon, backward or forward, may carry. One backward pass with absolute values.
-// Reference: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running error).
+// error[i]: the standard deviation, in units of the round-off of T, of the rounding error of dJ/dtheta[i] as
+// backpropagation computes it. Every operation is taken to err independently of the others by about one unit; the errors
+// are carried along to first order, forward to the scores and back to the parameters, one pass each. Returns that of J.
+// References: N. J. Higham, T. Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41
+// (2019); N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running error).
 template <class T>
-void condition_numbers(const Point<T>& point, double* condition);
+double rounding_errors(const Point<T>& point, double* error);
 
 // losses[k] = J(theta + steps[k] e_entries[k]) by the ordinary forward pass, nothing structured: the oracle's oracle.
 template <class T>

@@ -46,14 +46,21 @@ template <class T>
 void network_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
                      const Workspace<T>& workspace, bool training, Stream stream);
 
+// The same as a training forward pass, with the products x W accumulated in twice the precision, so that every output is
+// within an ulp or two of what its inputs imply. What gradients are measured from; too slow to train with.
+template <class T>
+void careful_forward(const Plan& plan, const T* theta, const T* x, Index m, const Workspace<T>& workspace,
+                     Stream stream);
+
 // running = decay running + (1 - decay) batch, for every batch norm, from the last training forward pass.
 template <class T>
 void network_update_statistics(const Plan& plan, T* buffers, const Workspace<T>& workspace);
 
 // After a training forward pass: gradient += dJ/dtheta and, unless null, dx = dJ/dx, given dy = dJ/dscores.
+// Unless null, inner[k] becomes dJ/d(input of op k), for every op but the first.
 template <class T>
 void network_backward(const Plan& plan, const T* theta, const T* x, Index m, const T* dy, T* gradient, T* dx,
-                      const Workspace<T>& workspace);
+                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner = nullptr);
 
 // The mean loss of the scores over m rows; writes its gradient unless dscores is null.
 template <class T>

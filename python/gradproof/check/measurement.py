@@ -69,6 +69,23 @@ class Measurement:
             self.evaluations + other.evaluations,
         )
 
+    def either(self, other: Measurement) -> Measurement:
+        """Two measurements of one function from base points that differ by rounding.
+
+        Where they disagree, a maximum stands so close to a tie that rounding decides which branch is taken: both
+        derivatives, and all between, are right.
+        """
+        apart = np.abs(self.numeric - other.numeric) > self.uncertainty
+        return Measurement(
+            self.numeric,
+            self.uncertainty,
+            self.kink | other.kink | apart,
+            np.where(apart, np.minimum(self.left, other.left), self.left),
+            np.where(apart, np.maximum(self.right, other.right), self.right),
+            np.where(apart, other.recorded, self.recorded),
+            self.evaluations + other.evaluations,
+        )
+
     def slice(self, start: int, stop: int) -> Measurement:
         """The elements of one tensor."""
         columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")

@@ -18,6 +18,7 @@ Scheme = Literal["difference", "tangent", "central", "forward"]
 Dropout = Literal["frozen", "off"]
 
 SCHEMES: Final = get_args(Scheme)
+PROPAGATED: Final = ("difference", "tangent")  # schemes that subtract nothing, unlike quotients of losses
 LOSSES: Final = ("softmax_cross_entropy", "hinge", "binary_cross_entropy", "mse")  # codes of the core
 DIFFERENCE, TANGENT, LOSS = range(3)  # what a pass of the core returns
 
@@ -33,9 +34,8 @@ TEXTBOOK_STEP: Final = {
     ("forward", "float64"): 2.0**-26,
 }
 
-# Rounding of either gradient, in units of round-off * condition number. Observed over networks of 1 to 8 layers with
-# and without batch norm: below 6 (bench/calibrate.py).
-ROUNDING: Final = 16.0
+# How many standard deviations of its rounding error a gradient may be off (bench/calibrate.py: what is observed).
+ROUNDING: Final = 10.0
 SLOPE_ERROR: Final = 1e-11  # of slopes measured on a forward function in double (stencil.hpp), with a margin of 10
 
 
@@ -47,9 +47,17 @@ class Point:
     ----------
     first : int
         Offset in theta of the first parameter that the core reaches.
+
+    Parameters
+    ----------
+    model, X, y
+        As for :func:`measure`.
+    careful : bool
+        Whether the base activations are computed in twice the precision: the measured gradient is then more accurate
+        than the one under test. Not for quotients of losses, which are those of the model's own arithmetic.
     """
 
-    def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> None:
+    def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike, *, careful: bool = True) -> None:
         self.model = model
         self.X, self.targets = model._checked(X, y, None, ("data",))[:2]
         self.scores, self.tape = model._forward(self.X, True)
@@ -60,6 +68,17 @@ class Point:
             names = [node.path(name) for node in segment.nodes for name in node.shapes]
             self.first = min((model.layout[name].offset for name in names), default=self.first)
             X_last, workspace = self.tape[-1]
+            if careful:
+                _core.careful_forward(
+                    segment.ops,
+                    segment.scalars,
+                    model.theta,
+                    X_last,
+                    np.empty_like(self.scores),
+                    workspace,
+                    model.seed,
+                    model.dropout_step,
+                )
             labelled = self.targets.dtype == np.int64
             none = np.empty((0, 0), model.dtype)
             self._arguments = (
@@ -90,11 +109,12 @@ class Point:
         _core.structured_pass(*self._core_arguments, what, steps, entries, change, kink)
         return change if entries is not None else change[self.first :]
 
-    def condition(self) -> Array:
-        """Condition numbers of the parameters of the tail."""
-        condition = np.zeros(self.model.layout.size)
-        _core.condition_numbers(*self._core_arguments, condition)
-        return condition[self.first :]
+    def rounding(self) -> tuple[Array, float]:
+        """Standard deviations of the rounding errors of backpropagation, per parameter of the tail, and of the loss."""
+        error = np.zeros(self.model.layout.size)
+        loss_error = _core.rounding_errors(*self._core_arguments, error)
+        unit = float(np.finfo(self.model.dtype).eps) / 2
+        return unit * error[self.first :], unit * loss_error
 
     def ordinary(self, entries: Array, steps: Array) -> Array:
         """The loss with single parameters of the tail moved, by the ordinary forward pass."""
@@ -155,7 +175,7 @@ def measure(
     """
     if dropout == "off":
         model = model.without_dropout()
-    return measure_at(Point(model, X, y), scheme, step, entries)
+    return measure_at(Point(model, X, y, careful=scheme in PROPAGATED), scheme, step, entries)
 
 
 def measure_at(
@@ -189,17 +209,15 @@ def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | Non
 
 def _rounding(point: Point, entries: Array | None) -> Array:
     """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
-    condition = point.condition()
-    if entries is not None:
-        condition = condition[entries - point.first]
-    return ROUNDING * (np.finfo(point.model.dtype).eps / 2) * condition
+    error = point.rounding()[0]
+    return ROUNDING * (error if entries is None else error[entries - point.first])
 
 
 def _tangent(point: Point, entries: Array | None) -> Measurement:
     numeric = point.run(TANGENT, np.ones(1, point.model.dtype), entries)
     rounding = _rounding(point, entries)
-    unit = ROUNDING * (np.finfo(point.model.dtype).eps / 2)
-    return Measurement.smooth(numeric, rounding * (1 + SLOPE_ERROR / unit), len(numeric))
+    slopes = SLOPE_ERROR / (np.finfo(point.model.dtype).eps / 2)  # a slope's error does what its rounding does
+    return Measurement.smooth(numeric, rounding * (1 + slopes / ROUNDING), len(numeric))
 
 
 def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
@@ -251,8 +269,7 @@ def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array |
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((values[right] - values[left]) / width)
 
-    eps = np.finfo(model.dtype).eps / 2
-    noise = eps * (np.abs(point.value) + float(np.sum(np.abs(model.theta[point.first :]) * point.condition())))
+    noise = ROUNDING / 4 * point.rounding()[1]
     analytic_rounding = _rounding(point, entries)
     if scheme == "central":
         numeric = quotient(1, -1)

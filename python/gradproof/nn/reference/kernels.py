@@ -130,7 +130,7 @@ def batch_norm_forward(
     Returns y, x_hat, mean, inv_std, variance.
     """
     m = x.shape[0]
-    exact_mean = np.sum(x, axis=0, dtype=np.float64) / m
+    exact_mean = np.sum(x, axis=0, dtype=_wide(x)) / m
     exact_variance = np.sum((x - exact_mean) ** 2, axis=0) / m  # biased: divided by m, not m - 1
     mean, variance = exact_mean.astype(x.dtype), exact_variance.astype(x.dtype)
     inv_std = (1 / np.sqrt(exact_variance + epsilon)).astype(x.dtype)
@@ -170,7 +170,7 @@ def softmax_cross_entropy(scores: Array, labels: NDArray[np.int64]) -> tuple[flo
     m = scores.shape[0]
     rows = np.arange(m)
     shifted = scores - _row_maximum(scores)
-    e = np.exp(shifted).astype(np.float64)
+    e = np.exp(shifted).astype(_wide(shifted))
     e_true = e[rows, labels]
     e[rows, labels] = 0
     others = e.sum(axis=1)
@@ -219,8 +219,13 @@ def l2(W: Array, coefficient: float) -> tuple[float, Array]:
 
 # ---- Helpers ----
 def _sum(x: Array, axis: int, keepdims: bool = False) -> Array:
-    """A sum accumulated in float64: in float32, a digit is lost per hundred rows."""
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64).astype(x.dtype)
+    """A sum accumulated in float64 or wider: in float32, a digit is lost per hundred rows."""
+    return np.sum(x, axis=axis, keepdims=keepdims, dtype=_wide(x)).astype(x.dtype)
+
+
+def _wide(x: Array) -> np.dtype[Any]:
+    """float64, or the type of x where that is wider."""
+    return np.promote_types(x.dtype, np.float64)
 
 
 def _row_maximum(x: Array) -> Array:

@@ -1,0 +1,246 @@
+"""gp.check_model: accuracy against long double, mistakes found and named, arguments, parts and stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from oracle import exact_gradient
+
+import gradproof as gp
+
+# Largest and median error of the numeric gradient, relative to the tensor's largest entry and to the entry.
+ACCURACY = {"float64": (1e-14, 1e-15), "float32": (2e-6, 1e-6)}
+
+NETWORKS = {
+    "64-32-10": (lambda act: [gp.Dense(32), act(), gp.Dense(10)], 64, 8),
+    "64-128-64-10": (
+        lambda act: [
+            gp.Dense(128), gp.BatchNorm(), act(), gp.Dropout(0.8), gp.Maxout(64, 2), act(), gp.Dense(10),
+        ],
+        64,
+        8,
+    ),
+    "784-100-10": (lambda act: [gp.Dense(100), act(), gp.Dense(10)], 784, 8),
+    "784-512-512-10": (lambda act: [gp.Dense(512), act(), gp.Dense(512), act(), gp.Dense(10)], 784, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", [gp.ReLU, gp.Tanh])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_entry_is_measured_to_rounding(
+    name: str, activation: Callable[[], object], dtype: str, rng: np.random.Generator
+) -> None:
+    layers, n_in, m = NETWORKS[name]
+    model = gp.Sequential(layers(activation), n_in, "softmax_cross_entropy", dtype=dtype, seed=3)
+    X, y = rng.normal(size=(m, n_in)), rng.integers(0, 10, m)
+    report = gp.check_model(model, X, y)
+    assert report.ok
+    exact = exact_gradient(model, X, y)
+    largest_allowed, median_allowed = ACCURACY[dtype]
+    for entry in model.layout.slices:
+        tensor = report.tensors[entry.name]
+        assert tensor.checked == entry.size
+        truth = exact[entry.offset : entry.stop].reshape(entry.shape)
+        error = np.abs(tensor.numeric - truth)
+        assert np.max(error) <= largest_allowed * np.max(np.abs(truth))
+        nonzero = truth != 0
+        assert np.median(error[nonzero] / np.abs(truth[nonzero])) < median_allowed
+        # What the report promises holds, for the measured gradient and for the one under test.
+        assert np.all(error <= tensor.uncertainty)
+        assert np.all(np.abs(tensor.analytic - truth) <= tensor.uncertainty)
+
+
+def digits_like(rng: np.random.Generator, m: int = 6, n: int = 7, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    return rng.normal(size=(m, n)), rng.integers(0, k, m)
+
+
+def small(dtype: str = "float64", **keywords: float) -> gp.Sequential:
+    layers = [gp.Dense(6), gp.BatchNorm(), gp.ReLU(), gp.Dropout(0.7), gp.Dense(4)]
+    return gp.Sequential(layers, 7, "softmax_cross_entropy", dtype=dtype, seed=1, **keywords)
+
+
+class Damaged(gp.Sequential):
+    """A network whose gradient of one entry is off by a relative error."""
+
+    entry, error, part = 0, 0.0, "data"
+
+    def loss_and_gradient(self, X, y, *, parts=("data", "regularization"), rows=None):  # type: ignore[no-untyped-def]
+        value, gradient = super().loss_and_gradient(X, y, parts=parts, rows=rows)
+        if self.part in parts:
+            own = super().loss_and_gradient(X, y, parts=(self.part,), rows=rows)[1]
+            gradient[self.entry] += self.error * own[self.entry]
+        return value, gradient
+
+
+def damaged(error: float, part: str = "data", entry: int = 3, **keywords: float) -> Damaged:
+    layers = [gp.Dense(6), gp.Tanh(), gp.Dense(4)]
+    model = Damaged(layers, 7, "softmax_cross_entropy", dtype="float64", seed=1, **keywords)
+    model.entry, model.error, model.part = entry, error, part
+    return model
+
+
+def test_a_damaged_entry_is_found_and_named(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    report = gp.check_model(damaged(1e-6), X, y)
+    assert report.verdict == "fail" and report.culprits == ["dense_0.W"]
+    assert report.tensors["dense_0.W"].mismatched == 1
+    worst = report.tensors["dense_0.W"].worst(1)[0]
+    assert worst.index == (0, 3) and worst.status == "mismatch"
+    assert "dense_0.W" in report.findings[0].message and "[0, 3]" in report.findings[0].message
+    assert gp.check_model(damaged(0.0), X, y).ok
+
+
+@pytest.mark.parametrize("part", ["data", "regularization"])
+def test_the_parts_are_checked_apart(part: str, rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    report = gp.check_model(damaged(1e-4, part, l1=0.2, l2=0.5), X, y)
+    other = "data" if part == "regularization" else "regularization"
+    assert report.parts[part].culprits == ["dense_0.W"]
+    assert report.parts[other].ok
+
+
+def test_the_report_says_which_part_hides_a_mistake(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    # A penalty a million times the data loss: the sum of both is right to ten digits, the data part is not.
+    report = gp.check_model(damaged(1e-5, "data", l2=1e7), X, y)
+    assert report.parts["data"].culprits == ["dense_0.W"]
+    assert any("hides it" in finding.message for finding in report.findings)
+
+
+def test_a_regularized_bias_is_a_mistake(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small(l2=0.3)
+    model.parameters["dense_1.b"] = rng.normal(size=4)
+    wrong = model.loss_and_gradient(X, y)[1]
+    b = model.layout["dense_1.b"]
+    wrong[b.offset : b.stop] += 0.3 / len(X) * model.parameters["dense_1.b"]
+    assert gp.check_model(model, X, y).ok
+    assert gp.check_model(model, X, y, gradient=wrong).culprits == ["dense_1.b"]
+
+
+def test_stages_check_again_after_training_steps(dtype: str, rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small(dtype, l2=0.1)
+    before = model.theta.copy(), model.buffers.copy(), model.gradient.copy()
+    report = gp.check_model(model, X, y, after_steps=(0, 5))
+    assert [stage.label for stage in report.stages] == ["after 0 steps", "after 5 steps"]
+    assert report.ok and all(stage.ok for stage in report.stages)
+    first, second = (stage.tensors["dense_1.W"].numeric for stage in report.stages)
+    assert not np.array_equal(first, second)
+    for kept, now in zip(before, (model.theta, model.buffers, model.gradient), strict=True):
+        np.testing.assert_array_equal(now, kept)
+
+
+def test_dropout_is_frozen_or_off(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small()
+    frozen, off = (gp.check_model(model, X, y, dropout=choice) for choice in ("frozen", "off"))
+    assert frozen.ok and off.ok
+    assert not np.allclose(frozen.tensors["dense_1.W"].numeric, off.tensors["dense_1.W"].numeric)
+
+
+@pytest.mark.parametrize("scheme", ["difference", "tangent", "central", "forward"])
+def test_every_scheme_passes_a_right_gradient_and_finds_a_wrong_one(
+    scheme: str, dtype: str, rng: np.random.Generator
+) -> None:
+    X, y = digits_like(rng)
+    model = gp.Sequential([gp.Dense(6), gp.Tanh(), gp.Dense(4)], 7, "softmax_cross_entropy", dtype=dtype, l2=0.1)
+    gradient = model.loss_and_gradient(X, y)[1]
+    assert gp.check_model(model, X, y, scheme=scheme).verdict in ("pass", "inconclusive")
+    gradient[model.layout["dense_1.W"].offset] += np.abs(gradient).max()
+    report = gp.check_model(model, X, y, scheme=scheme, gradient=gradient)
+    assert report.verdict == "fail" and report.culprits == ["dense_1.W"]
+
+
+def test_kinks_at_the_point_are_told_from_mistakes(dtype: str) -> None:
+    # A row of zeros and zero biases: every ReLU of that row stands exactly at its kink.
+    X, y = np.vstack([np.zeros(5), np.ones(5)]), np.array([0, 2])
+    model = gp.Sequential([gp.Dense(6), gp.ReLU(), gp.Dense(3)], 5, "softmax_cross_entropy", dtype=dtype)
+    report = gp.check_model(model, X, y)
+    assert report.ok and report.kinks > 0
+    b = model.layout["dense_0.b"]
+    for error in (-10.0, 10.0):
+        wrong = model.loss_and_gradient(X, y)[1]
+        wrong[b.offset] += error
+        failed = gp.check_model(model, X, y, gradient=wrong)
+        assert failed.culprits == ["dense_0.b"] and failed.findings[0].cause == "kink"
+
+
+def test_a_wrong_structured_loop_is_noticed(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    from gradproof.check.structured import Point
+
+    X, y = digits_like(rng)
+    run = Point.run
+    monkeypatch.setattr(Point, "run", lambda self, *arguments: 1.001 * run(self, *arguments))
+    report = gp.check_model(small(), X, y)
+    assert "disagrees with the ordinary forward pass" in report.findings[0].message
+    assert not report.ok
+
+
+def test_not_finite_and_vacuous_are_verdicts(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small()
+    model.parameters["dense_1.W"] = np.full((6, 4), np.nan)
+    report = gp.check_model(model, X, y)
+    assert report.verdict == "nonfinite" and report.findings[0].cause == "nonfinite"
+    dead = small()
+    dead.parameters["dense_1.W"] = np.zeros((6, 4))
+    report = gp.check_model(dead, X, y)
+    assert report.ok
+    vacuous = {finding.tensor for finding in report.findings if finding.cause == "vacuous"}
+    assert vacuous == {"dense_0.W", "batch_norm_0.gamma", "batch_norm_0.beta"}
+
+
+class Noisy(gp.Layer):
+    """Draws new numbers in every call."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x, parameters, training):  # type: ignore[no-untyped-def]
+        return x * self.rng.random(x.shape).astype(x.dtype), None
+
+    def backward(self, dy, cache, parameters):  # type: ignore[no-untyped-def]
+        return dy, {}
+
+
+def test_a_layer_that_draws_numbers_is_called_nondeterministic(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = gp.Sequential([gp.Dense(6), Noisy(), gp.Dense(4)], 7, "softmax_cross_entropy", dtype="float64")
+    report = gp.check_model(model, X, y)
+    assert report.verdict == "nondeterministic" and "freeze" in report.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"scheme": "complex"}, "scheme"),
+        ({"dropout": "on"}, "dropout"),
+        ({"parts": ("data", "bias")}, "parts"),
+        ({"parts": ()}, "parts"),
+        ({"after_steps": (-1,)}, "after_steps"),
+        ({"after_steps": ()}, "after_steps"),
+        ({"step": 0.0, "scheme": "central"}, "step"),
+        ({"step": float("nan"), "scheme": "central"}, "step"),
+        ({"rtol": -1.0}, "rtol"),
+        ({"gradient": np.zeros(3)}, "gradient"),
+        ({"gradient": np.zeros(70), "after_steps": (0, 1)}, "after_steps"),
+    ],
+)
+def test_bad_arguments_are_named(keywords: dict[str, object], message: str, rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    with pytest.raises(ValueError, match=message):
+        gp.check_model(small(), X, y, **keywords)
+
+
+def test_bad_data_are_named(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small()
+    with pytest.raises(ValueError, match="y"):
+        gp.check_model(model, X, y[:-1])
+    with pytest.raises(ValueError, match="X"):
+        gp.check_model(model, np.where(X == X[0, 0], np.nan, X), y)
+    with pytest.raises(TypeError, match="model"):
+        gp.check_model(object(), X, y)  # type: ignore[arg-type]
