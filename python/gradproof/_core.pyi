@@ -98,6 +98,17 @@ def network_forward(
     step: int,
     /,
 ) -> None: ...
+def careful_forward(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    y: Floats,
+    workspace: Floats,
+    seed: int,
+    step: int,
+    /,
+) -> None: ...
 def network_update_statistics(
     ops: Integers, scalars: NDArray[np.float64], buffers: Floats, workspace: Floats, m: int, /
 ) -> None: ...
@@ -128,7 +139,7 @@ def structured_pass(
     kink: NDArray[np.uint8] | None,
     /,
 ) -> None: ...
-def condition_numbers(
+def rounding_errors(
     ops: Integers,
     scalars: NDArray[np.float64],
     theta: Floats,
@@ -137,9 +148,9 @@ def condition_numbers(
     labels: Integers,
     values: Floats,
     workspace: Floats,
-    condition: NDArray[np.float64],
+    error: NDArray[np.float64],
     /,
-) -> None: ...
+) -> float: ...
 def ordinary_losses(
     ops: Integers,
     scalars: NDArray[np.float64],
