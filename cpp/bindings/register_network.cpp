@@ -133,10 +133,11 @@ void register_engine(py::module_& module) {
                    [&] { structured_pass(base.point, static_cast<Scheme>(scheme), probes, change.data, flags); });
              });
   module.def("rounding_errors", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss,
-                                     In<std::int64_t> labels, In<T> values, Out<T> memory, Out<double> error) {
+                                     In<std::int64_t> labels, In<T> values, Out<T> memory, double input_error,
+                                   Out<double> error) {
     const Base<T> base(ops, scalars, theta, x, loss, labels, values, memory);
     error.of_shape({theta.size()}, "error");
-    return without_gil([&] { return rounding_errors(base.point, error.data); });
+    return without_gil([&] { return rounding_errors(base.point, input_error, error.data); });
   });
   module.def("ordinary_losses",
              [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss, In<std::int64_t> labels,

@@ -96,7 +96,7 @@ class StructuredPass {
   // Buffers of one worker.
   struct Scratch {
     std::vector<Seed> seeds;
-    std::vector<double> sums;
+    std::vector<double> sums, lost;  // over the rows of a seed: the sum so far, and what its roundings lost
     std::vector<std::uint8_t> kinks;
     std::vector<T> direction, column;         // (m)
     std::vector<std::vector<T>> base;         // base columns of the ops that keep a single column
@@ -194,6 +194,7 @@ class StructuredPass {
     const Index m = point_.m;
     collect_seeds(unit, scratch.seeds);
     scratch.sums.assign(scratch.seeds.size(), 0);
+    scratch.lost.assign(scratch.seeds.size(), 0);
     scratch.kinks.assign(scratch.seeds.size(), 0);
     scratch.direction.resize(static_cast<std::size_t>(m));
     scratch.column.resize(static_cast<std::size_t>(m));
@@ -238,7 +239,7 @@ class StructuredPass {
     finish_rows(spread, column, scratch);
 
     for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
-      const double mean = scratch.sums[k] / static_cast<double>(m);
+      const double mean = (scratch.sums[k] + scratch.lost[k]) / static_cast<double>(m);
       // The textbook's loss is a number of the model's own precision.
       change_[scratch.seeds[k].place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
       if (kink_) kink_[scratch.seeds[k].place] = scratch.kinks[k];
@@ -403,12 +404,19 @@ class StructuredPass {
     for (Index r = 0; r < rows; ++r) {
       const std::size_t at = static_cast<std::size_t>(r), seed = static_cast<std::size_t>(scratch.seed[at]);
       bool kink = false;
-      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, kink);
+      add(scratch, seed, loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, kink));
       scratch.kinks[seed] |= kink;
     }
     scratch.pending.clear();
     scratch.sample.clear();
     scratch.seed.clear();
+  }
+
+  // Knuth's sum of two numbers and its rounding error: rows whose terms are equal would all round the same way.
+  static void add(Scratch& scratch, std::size_t seed, double term) {
+    const double before = scratch.sums[seed], after = before + term, part = after - before;
+    scratch.lost[seed] += (before - (after - part)) + (term - part);
+    scratch.sums[seed] = after;
   }
 
   // Takes every row that fetch(r, row) provides through the ops from `first` on that work row by row, into the stack.
@@ -507,7 +515,7 @@ class StructuredPass {
       case Kind::maxout:
         return maxout_difference(tangent, row, row, z, record.winner + s * op.n_out, op.n_out, op.aux);
       case Kind::softmax:
-        softmax_difference(tangent, row, row, record.output + s * n, n);
+        softmax_difference(tangent, row, z, record.output + s * n, n);
         return false;
       case Kind::dropout:
         dropout_forward(row, row, record.mask + s * n, n);

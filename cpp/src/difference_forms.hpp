@@ -7,6 +7,8 @@
 //   softmax     a_c (e_c - s) / (1 + s),       e = expm1 d, s = sum a_c e_c
 //   batch norm  gamma / sigma' (d - mean d - x_hat v / (sigma + sigma')),  v = change of the variance
 //   cross entropy  log1p(sum_c p_c expm1(d_c - d_y));   binary: (1-t) log1p(p expm1 d) + t log1p((1-p) expm1(-d))
+//
+// Changes beyond 1 have nothing left to cancel and could overflow in these forms: there it is f(x + d) - f(x) itself.
 #pragma once
 
 #include <algorithm>
@@ -64,21 +66,22 @@ bool relu_difference(T slope, T* d, const T* z, Index n) {
 }
 
 template <class T>
-void tanh_difference(T* d, const T* a, Index n) {
+void tanh_difference(T* d, const T* z, const T* a, Index n) {
   if (all_tiny(d, n)) {
 #pragma omp simd
     for (Index i = 0; i < n; ++i) d[i] = (1 - a[i]) * (1 + a[i]) * d[i] * (1 - a[i] * d[i]);
   } else {
 #pragma omp simd
     for (Index i = 0; i < n; ++i) {
-      const T t = math::tanh(d[i]);
-      d[i] = (1 - a[i]) * (1 + a[i]) * t / (1 + a[i] * t);
+      const T t = math::tanh(d[i]), plain = math::tanh(z[i] + d[i]) - a[i];
+      const T form = (1 - a[i]) * (1 + a[i]) * t / (1 + a[i] * t);
+      d[i] = std::abs(d[i]) > 1 ? plain : form;
     }
   }
 }
 
 template <class T>
-void sigmoid_difference(T* d, const T* a, Index n) {
+void sigmoid_difference(T* d, const T* z, const T* a, Index n) {
   if (all_tiny(d, n)) {
 #pragma omp simd
     for (Index i = 0; i < n; ++i) {
@@ -88,8 +91,9 @@ void sigmoid_difference(T* d, const T* a, Index n) {
   } else {
 #pragma omp simd
     for (Index i = 0; i < n; ++i) {
-      const T e = math::expm1(d[i]);
-      d[i] = a[i] * (1 - a[i]) * e / (1 + a[i] * e);
+      const T e = math::expm1(d[i]), plain = math::sigmoid(z[i] + d[i]) - a[i];
+      const T form = a[i] * (1 - a[i]) * e / (1 + a[i] * e);
+      d[i] = std::abs(d[i]) > 1 ? plain : form;
     }
   }
 }
@@ -104,10 +108,10 @@ bool activation_difference(const Op& op, T* d, const T* z, const T* a, Index n) 
     case Kind::leaky_relu:
       return relu_difference(static_cast<T>(op.scalar[0]), d, z, n);
     case Kind::tanh:
-      tanh_difference(d, a, n);
+      tanh_difference(d, z, a, n);
       return false;
     default:
-      sigmoid_difference(d, a, n);
+      sigmoid_difference(d, z, a, n);
       return false;
   }
 }
@@ -127,31 +131,34 @@ void batch_norm_values(T* x, const T* gamma, const T* beta, Index m, Index n, T 
 // dc = d - mean d the variance changes by v = mean(2 c dc + dc^2), and c = x_hat sigma.
 template <class T>
 void batch_norm_difference(bool tangent, T* d, const T* x_hat, const T* inv_std, const T* gamma, Index m, Index n) {
-  std::vector<T> memory(static_cast<std::size_t>(3 * n), T(0));
-  T* mean = memory.data();
-  T* along = mean + n;   // sum of x_hat dc, then the factor of x_hat
-  T* square = along + n;  // sum of dc^2, then the factor of everything
+  // Sums over rows in double, as in the kernel.
+  std::vector<double> memory(static_cast<std::size_t>(3 * n), 0.0);
+  double* mean = memory.data();
+  double* along = mean + n;    // sum of x_hat dc, then the factor of x_hat
+  double* square = along + n;  // sum of dc^2, then the factor of everything
   for (Index s = 0; s < m; ++s) {
-    for (Index j = 0; j < n; ++j) mean[j] += d[s * n + j];
+    for (Index j = 0; j < n; ++j) mean[j] += static_cast<double>(d[s * n + j]);
   }
-  for (Index j = 0; j < n; ++j) mean[j] /= static_cast<T>(m);
+  for (Index j = 0; j < n; ++j) mean[j] /= static_cast<double>(m);
   for (Index s = 0; s < m; ++s) {
     for (Index j = 0; j < n; ++j) {
-      const T dc = d[s * n + j] - mean[j];
+      const T dc = d[s * n + j] - static_cast<T>(mean[j]);
       d[s * n + j] = dc;
-      along[j] += x_hat[s * n + j] * dc;
-      square[j] += dc * dc;
+      along[j] += static_cast<double>(x_hat[s * n + j]) * static_cast<double>(dc);
+      square[j] += static_cast<double>(dc) * static_cast<double>(dc);
     }
   }
   for (Index j = 0; j < n; ++j) {
-    const T sigma = 1 / inv_std[j];
-    const T v = (2 * sigma * along[j] + (tangent ? T(0) : square[j])) / static_cast<T>(m);
-    const T moved = tangent ? sigma : std::sqrt(sigma * sigma + v);
+    const double sigma = 1 / static_cast<double>(inv_std[j]);
+    const double v = (2 * sigma * along[j] + (tangent ? 0 : square[j])) / static_cast<double>(m);
+    const double moved = tangent ? sigma : std::sqrt(sigma * sigma + v);
     along[j] = v / (sigma + moved);
-    square[j] = gamma[j] / moved;
+    square[j] = static_cast<double>(gamma[j]) / moved;
   }
   for (Index s = 0; s < m; ++s) {
-    for (Index j = 0; j < n; ++j) d[s * n + j] = square[j] * (d[s * n + j] - x_hat[s * n + j] * along[j]);
+    for (Index j = 0; j < n; ++j) {
+      d[s * n + j] = static_cast<T>(square[j]) * (d[s * n + j] - x_hat[s * n + j] * static_cast<T>(along[j]));
+    }
   }
 }
 
@@ -176,15 +183,22 @@ bool maxout_difference(bool tangent, T* y, const T* d, const T* z, const std::in
   return kink;
 }
 
+// In place; z and a are the input and the output of the softmax at the base point.
 template <class T>
-void softmax_difference(bool tangent, T* y, const T* d, const T* a, Index n) {
+void softmax_difference(bool tangent, T* d, const T* z, const T* a, Index n) {
+  if (!tangent && std::any_of(d, d + n, [](T change) { return std::abs(change) > 1; })) {
+    for (Index c = 0; c < n; ++c) d[c] += z[c];
+    softmax_forward(d, d, Index(1), n);
+    for (Index c = 0; c < n; ++c) d[c] -= a[c];
+    return;
+  }
   T sum = 0;
   for (Index c = 0; c < n; ++c) {
-    y[c] = tangent ? d[c] : expm1_accurate(d[c]);
-    sum += a[c] * y[c];
+    if (!tangent) d[c] = expm1_accurate(d[c]);
+    sum += a[c] * d[c];
   }
   const T total = tangent ? T(1) : 1 + sum;
-  for (Index c = 0; c < n; ++c) y[c] = a[c] * (y[c] - sum) / total;
+  for (Index c = 0; c < n; ++c) d[c] = a[c] * (d[c] - sum) / total;
 }
 
 // What the loss of one row makes of changed scores. Keeps the scores of the base point and what follows from them.
@@ -205,15 +219,7 @@ class LossDifference {
 
   // d: the row's changed scores (difference), their derivative (tangent), or the perturbed scores themselves (loss).
   double row(Scheme scheme, Index s, T* d, bool& kink) const {
-    if (scheme == Scheme::loss) {
-      Targets<T> one = targets_;
-      if (has_labels(one.loss)) {
-        one.labels += s;
-      } else {
-        one.values += s * n_;
-      }
-      return data_loss<T>(one, nullptr, d, Index(1), n_);
-    }
+    if (scheme == Scheme::loss) return data_loss<T>(row_targets(s), nullptr, d, Index(1), n_);
     const bool tangent = scheme == Scheme::tangent;
     switch (targets_.loss) {
       case Loss::softmax_cross_entropy:
@@ -232,12 +238,31 @@ class LossDifference {
   double cross_entropy(bool tangent, Index s, T* d) const {
     const T* p = probability_.data() + s * n_;
     const T own = d[targets_.labels[s]];
-    T sum = 0;
+    T sum = 0, largest = 0;
     for (Index c = 0; c < n_; ++c) {
       const T change = d[c] - own;
+      largest = std::max(largest, change);
       sum += p[c] * (tangent ? change : expm1_accurate(change));
     }
-    return static_cast<double>(tangent ? sum : log1p_accurate(sum));
+    if (tangent || (largest <= 1 && sum > T(-0.5))) return static_cast<double>(tangent ? sum : log1p_accurate(sum));
+    for (Index c = 0; c < n_; ++c) d[c] += scores_[s * n_ + c];
+    return plain_change(s, d);
+  }
+
+  double plain_change(Index s, const T* scores) const {
+    const Targets<T> one = row_targets(s);
+    return data_loss<T>(one, nullptr, scores, Index(1), n_) -
+           data_loss<T>(one, nullptr, scores_ + s * n_, Index(1), n_);
+  }
+
+  Targets<T> row_targets(Index s) const {
+    Targets<T> one = targets_;
+    if (has_labels(one.loss)) {
+      one.labels += s;
+    } else {
+      one.values += s * n_;
+    }
+    return one;
   }
 
   double hinge(bool tangent, Index s, const T* d, bool& kink) const {
@@ -257,7 +282,11 @@ class LossDifference {
     return static_cast<double>(sum);
   }
 
-  double binary_cross_entropy(bool tangent, Index s, const T* d) const {
+  double binary_cross_entropy(bool tangent, Index s, T* d) const {
+    if (!tangent && std::any_of(d, d + n_, [](T change) { return std::abs(change) > 1; })) {
+      for (Index c = 0; c < n_; ++c) d[c] += scores_[s * n_ + c];
+      return plain_change(s, d);
+    }
     T sum = 0;
     for (Index c = 0; c < n_; ++c) {
       const T p = probability_[static_cast<std::size_t>(s * n_ + c)];

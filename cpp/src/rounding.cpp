@@ -15,15 +15,18 @@ using Squares = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 // or, where all terms have one sign, steadily: var = n/6 sum (a b)^2 + n/9 (sum a b)^2.
 double walk(Index n) { return 1 + static_cast<double>(n) / 6; }
 double drift(Index n) { return static_cast<double>(n) / 9; }
+// Over the rows of a batch the terms may even be equal (hinge, binary inputs) and round the same way every time.
+double row_drift(Index m) { return std::pow(static_cast<double>(m) / 6, 2); }
 
 template <class T>
 class Rounding {
  public:
   explicit Rounding(const Point<T>& point) : point_(point), m_(point.m) {}
 
-  double run(double* error) {
+  double run(double input_error, double* error) {
     const std::size_t ops = point_.plan.size();
-    moved_.push_back(Squares::Zero(m_, point_.plan.front().n_in));
+    const Squares x2 = squares(point_.x, point_.plan.front().n_in);
+    moved_.push_back(input_error * input_error * (x2 + x2.mean()));
     for (std::size_t k = 0; k < ops; ++k) moved_.push_back(forward(k));
 
     const Index n = point_.plan.back().n_out;
@@ -37,7 +40,8 @@ class Rounding {
     Squares above = loss();
     for (std::size_t k = ops; k-- > 0;) above = backward(k, above, gradient.data(), error);
     for (Index i = 0; i < point_.theta_size; ++i) error[i] = std::sqrt(error[i]);
-    return std::sqrt((squares(inner_[ops].data(), n) * moved_.back()).sum()) + std::abs(value);
+    const double mean_rounding = std::abs(value) * (1 + std::sqrt(drift(m_)));
+    return std::sqrt((squares(inner_[ops].data(), n) * moved_.back()).sum()) + mean_rounding;
   }
 
  private:
@@ -179,10 +183,10 @@ class Rounding {
         Eigen::Map<Squares> dW(error + o.weight, n, o.n_out);
         dW = product(squares(x, n).transpose(), sums) + product(v.transpose(), dy2);
         for (Index i = 0; i < n * o.n_out; ++i) {
-          error[o.weight + i] += drift(m_) * std::pow(static_cast<double>(gradient[o.weight + i]), 2);
+          error[o.weight + i] += row_drift(m_) * std::pow(static_cast<double>(gradient[o.weight + i]), 2);
         }
         for (Index j = 0; o.bias >= 0 && j < o.n_out; ++j) {
-          error[o.bias + j] = sums.col(j).sum() + drift(m_) * std::pow(static_cast<double>(gradient[o.bias + j]), 2);
+          error[o.bias + j] = sums.col(j).sum() + row_drift(m_) * std::pow(static_cast<double>(gradient[o.bias + j]), 2);
         }
         if (k == 0) return above;
         return product(above + walk(o.n_out) * dy2, squared_weights(k).transpose()) + drift(o.n_out) * dx2;
@@ -194,11 +198,11 @@ class Rounding {
         for (Index j = 0; j < n; ++j) {
           const double scale = static_cast<double>(point_.theta[o.weight + j]) * record(k).inv_std[j];
           const double sum = dy.col(j).sum(), along = (dy.col(j) * x_hat.col(j)).sum();
-          const double sum_variance = (above.col(j) + walk(m_) * dy2.col(j)).sum() + drift(m_) * sum * sum;
+          const double sum_variance = (above.col(j) + walk(m_) * dy2.col(j)).sum() + row_drift(m_) * sum * sum;
           const double along_variance = (above.col(j) * x_hat2.col(j) + dy2.col(j) * x_hat_moved.col(j) +
                                          walk(m_) * dy2.col(j) * x_hat2.col(j))
                                             .sum() +
-                                        drift(m_) * along * along;
+                                        row_drift(m_) * along * along;
           error[o.weight + j] = along_variance;
           error[o.bias + j] = sum_variance;
           const double shared = (sum_variance + sum * sum) / (rows * rows);
@@ -247,11 +251,11 @@ class Rounding {
 }  // namespace
 
 template <class T>
-double rounding_errors(const Point<T>& point, double* error) {
-  return Rounding<T>(point).run(error);
+double rounding_errors(const Point<T>& point, double input_error, double* error) {
+  return Rounding<T>(point).run(input_error, error);
 }
 
-template double rounding_errors<float>(const Point<float>&, double*);
-template double rounding_errors<double>(const Point<double>&, double*);
+template double rounding_errors<float>(const Point<float>&, double, double*);
+template double rounding_errors<double>(const Point<double>&, double, double*);
 
 }  // namespace gradproof

@@ -148,6 +148,7 @@ def rounding_errors(
     labels: Integers,
     values: Floats,
     workspace: Floats,
+    input_error: float,
     error: NDArray[np.float64],
     /,
 ) -> float: ...

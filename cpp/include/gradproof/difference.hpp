@@ -56,10 +56,11 @@ void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& prob
 // error[i]: the standard deviation, in units of the round-off of T, of the rounding error of dJ/dtheta[i] as
 // backpropagation computes it. Every operation is taken to err independently of the others by about one unit; the errors
 // are carried along to first order, forward to the scores and back to the parameters, one pass each. Returns that of J.
+// input_error: the relative error of x, in the same units; 0 for data.
 // References: N. J. Higham, T. Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41
 // (2019); N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running error).
 template <class T>
-double rounding_errors(const Point<T>& point, double* error);
+double rounding_errors(const Point<T>& point, double input_error, double* error);
 
 // losses[k] = J(theta + steps[k] e_entries[k]) by the ordinary forward pass, nothing structured: the oracle's oracle.
 template <class T>

@@ -8,7 +8,8 @@ namespace gradproof {
 
 // The slope of f at z by central differences at h, h/2, h/4 and two Richardson extrapolations (Romberg's scheme),
 // error O(h^6). Where the extrapolations disagree, a kink lies within h: it is measured again with a step that stays
-// on the side of z, for kinks at 0; at z = 0 itself the slope from below is taken, the branch that max(z, 0) records.
+// on the side of z, for kinks at 0. At a kink at z = 0 itself, which symmetric differences cannot see, the slope from below
+// is taken: that of the branch max(z, 0) records.
 template <class F>
 double measured_slope(const F& f, double z) {
   const auto central = [&](double h) {
@@ -21,12 +22,16 @@ double measured_slope(const F& f, double z) {
     disagreement = std::abs(r1 - r0);
     return (16 * r1 - r0) / 15;
   };
-  constexpr double step = 0x1p-7;      // h^6 and rounding / h are both near 1e-14 for tanh and sigmoid
+  constexpr double step = 0x1p-7;        // h^6 and rounding / h are both near 1e-14 for tanh and sigmoid
   constexpr double tolerance = 0x1p-26;  // far above both, far below the slope that a kink changes
+  if (z == 0) {
+    constexpr double near = 0x1p-30;  // curvature and rounding make 1e-7 of it
+    const double below = (f(0) - f(-near)) / near, above = (f(near) - f(0)) / near;
+    if (std::abs(above - below) > 0x1p-20) return below;
+  }
   double disagreement = 0;
   const double wide = romberg(step, disagreement);
-  if (disagreement <= tolerance) return wide;
-  if (z == 0) return (f(z) - f(z - step)) / step;
+  if (disagreement <= tolerance || z == 0) return wide;
   return romberg(std::min(step, std::abs(z) / 2), disagreement);
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from gradproof.check.tensor_report import Status
 
 Array = NDArray[Any]
+
+# An uncertainty that is not rounding leaves an entry undecided if it exceeds a tenth of the entry, unless it is small
+# beside the others: a hundredth of their root mean square, or a millionth of the scale of the whole gradient.
+COARSE: Final = (0.1, 0.01, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Measurement:
         The derivative.
     uncertainty : float64 array
         Bound on what rounding and truncation may put between `numeric` and a right gradient of the same precision.
+    rounding : float64 array
+        The part of `uncertainty` that is the rounding of the gradient itself, however it is computed.
     kink : bool array
         Where the loss has a kink at the point itself: the derivatives from the left and from the right differ.
     left, right : float64 array
@@ -35,6 +42,7 @@ class Measurement:
 
     numeric: Array
     uncertainty: Array
+    rounding: Array
     kink: Array
     left: Array
     right: Array
@@ -42,32 +50,37 @@ class Measurement:
     evaluations: int
 
     @classmethod
-    def smooth(cls, numeric: Array, uncertainty: Array, evaluations: int) -> Measurement:
+    def smooth(cls, numeric: Array, uncertainty: Array, rounding: Array, evaluations: int) -> Measurement:
         """Without a kink anywhere."""
-        return cls(numeric, uncertainty, np.zeros(numeric.shape, bool), numeric, numeric, numeric, evaluations)
+        kink = np.zeros(numeric.shape, bool)
+        return cls(numeric, uncertainty, rounding, kink, numeric, numeric, numeric, evaluations)
+
+    @property
+    def _columns(self) -> tuple[Array, ...]:
+        return (self.numeric, self.uncertainty, self.rounding, self.kink, self.left, self.right, self.recorded)
 
     @classmethod
-    def joined(cls, parts: list[Measurement]) -> Measurement:
+    def _of(cls, columns: Sequence[Array], evaluations: int) -> Measurement:
+        numeric, uncertainty, rounding, kink, left, right, recorded = columns
+        return cls(numeric, uncertainty, rounding, kink, left, right, recorded, evaluations)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measurement]) -> Measurement:
         """Several measurements one behind the other."""
         if len(parts) == 1:
             return parts[0]
-        columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")
-        return cls(
-            *(np.concatenate([getattr(part, column) for part in parts]) for column in columns),
-            evaluations=sum(part.evaluations for part in parts),
-        )
+        columns = [np.concatenate(column) for column in zip(*(part._columns for part in parts), strict=True)]
+        return cls._of(columns, sum(part.evaluations for part in parts))
+
+    def __getitem__(self, where: Any) -> Measurement:
+        """The elements at an index, a slice or an array of indices."""
+        return self._of([column[where] for column in self._columns], self.evaluations)
 
     def __add__(self, other: Measurement) -> Measurement:
         """The measurement of a sum of two functions."""
-        return Measurement(
-            self.numeric + other.numeric,
-            self.uncertainty + other.uncertainty,
-            self.kink | other.kink,
-            self.left + other.left,
-            self.right + other.right,
-            self.recorded + other.recorded,
-            self.evaluations + other.evaluations,
-        )
+        join: Callable[[Array, Array], Array] = np.add  # which is "or" for the flags
+        columns = [join(mine, theirs) for mine, theirs in zip(self._columns, other._columns, strict=True)]
+        return self._of(columns, self.evaluations + other.evaluations)
 
     def either(self, other: Measurement) -> Measurement:
         """Two measurements of one function from base points that differ by rounding.
@@ -79,6 +92,7 @@ class Measurement:
         return Measurement(
             self.numeric,
             self.uncertainty,
+            self.rounding,
             self.kink | other.kink | apart,
             np.where(apart, np.minimum(self.left, other.left), self.left),
             np.where(apart, np.maximum(self.right, other.right), self.right),
@@ -86,18 +100,15 @@ class Measurement:
             self.evaluations + other.evaluations,
         )
 
-    def slice(self, start: int, stop: int) -> Measurement:
-        """The elements of one tensor."""
-        columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")
-        return Measurement(*(getattr(self, column)[start:stop] for column in columns), evaluations=0)
-
-    def judge(self, analytic: Array, rtol: float | None = None) -> tuple[Array, Array]:
+    def judge(self, analytic: Array, scale: float = 0.0, rtol: float | None = None) -> tuple[Array, Array]:
         """Compare a gradient with what was measured.
 
         Parameters
         ----------
         analytic : array
             The gradient under test.
+        scale : float
+            Size of the largest entries of the whole gradient, beyond those compared here.
         rtol : float, optional
             Relative errors up to this are accepted as well.
 
@@ -106,7 +117,7 @@ class Measurement:
         status : uint8 array
             Codes of :class:`~gradproof.check.tensor_report.Status`. ``match``: within the uncertainty. At a kink any
             value between the one-sided derivatives is right (``kink``). ``unresolved``: within an uncertainty that is
-            itself too large to tell, above a tenth of the entry and a hundredth of the root mean square of all.
+            itself too large to tell, for reasons other than rounding (`COARSE`).
         numeric : float64 array
             The measured value to report: at a kink, of those between the one-sided derivatives, the nearest to
             `analytic`.
@@ -116,23 +127,24 @@ class Measurement:
         if rtol is not None:
             allowed = np.maximum(allowed, rtol * np.maximum(np.abs(a), np.abs(self.numeric)))
         with np.errstate(invalid="ignore"):
-            wrong = ~(np.abs(a - self.numeric) <= allowed)
-        status = np.where(wrong, np.uint8(Status.MISMATCH), np.uint8(Status.MATCH))
-        numeric = self.numeric
-        if self.kink.any():
-            sides = np.stack([self.left, self.right, self.recorded])
-            low, high = sides.min(axis=0), sides.max(axis=0)
-            kink = self.kink & (high - low > self.uncertainty)
-            inside = (a >= low - allowed) & (a <= high + allowed)
-            status[kink] = np.where(inside[kink], Status.KINK, Status.KINK_MISMATCH)
-            numeric = np.where(kink, np.clip(a, low, high), numeric)
-        if np.isfinite(self.uncertainty).all():
-            size = np.maximum(np.abs(a), np.abs(self.numeric))
-            coarse = self.uncertainty > 0.1 * size
-            if coarse.any():
-                coarse &= self.uncertainty > 0.01 * np.sqrt(np.mean(np.square(self.numeric)))
-                coarse &= self.uncertainty > 1e-6 * np.max(size, initial=0.0)
-                status[coarse & ~wrong & (status == Status.MATCH)] = Status.UNRESOLVED
-        else:
-            status[~np.isfinite(self.uncertainty) | ~np.isfinite(self.numeric)] = Status.UNRESOLVED
-        return status, numeric
+            right = np.abs(a - self.numeric) <= allowed
+        status = np.where(right, np.uint8(Status.MATCH), np.uint8(Status.MISMATCH))
+        status[right & self._coarse(a, scale)] = Status.UNRESOLVED
+        status[~np.isfinite(self.numeric + self.uncertainty)] = Status.UNRESOLVED
+        if not self.kink.any():
+            return status, self.numeric
+        sides = np.stack([self.left, self.right, self.recorded])
+        low, high = sides.min(axis=0), sides.max(axis=0)
+        kink = self.kink & (high - low > self.uncertainty)
+        inside = (a >= low - allowed) & (a <= high + allowed)
+        status[kink] = np.where(inside[kink], Status.KINK, Status.KINK_MISMATCH)
+        return status, np.where(kink, np.clip(a, low, high), self.numeric)
+
+    def _coarse(self, analytic: Array, scale: float) -> Array:
+        excess = self.uncertainty - self.rounding
+        if not excess.any():
+            return np.zeros(excess.shape, bool)
+        size = np.maximum(np.abs(analytic), np.abs(self.numeric))
+        entry, typical, largest = COARSE
+        coarse = (excess > entry * size) & (excess > typical * np.sqrt(np.mean(np.square(self.numeric))))
+        return np.asarray(coarse & (excess > largest * np.max(size, initial=scale)))

@@ -146,6 +146,7 @@ class _Check:
         self.parts = tuple(part for part in parts if part == "data" or penalized or parts == ("regularization",))
         self.given = gradient is not None
         self.analytic = self._own_gradient(parts) if gradient is None else _flat(gradient, model)
+        self.value = 0.0  # the data loss
         self.notes: list[str] = []
         self.findings: list[Finding] = []
 
@@ -198,7 +199,19 @@ class _Check:
         total, *others = measured.values()
         for other in others:
             total = total + other
-        return _tensors(self.model.layout, self.analytic, total, self.rtol)
+        return self._tensors(self.analytic, total)
+
+    def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
+        # Beside a loss of size J and parameters of size 1, derivatives of a millionth of J count as small.
+        scale = float(np.max(np.abs(measured.numeric), initial=abs(self.value)))
+        tensors = {}
+        for entry in self.model.layout.slices:
+            own, a = measured[entry.offset : entry.stop], _of(analytic, entry)
+            status, numeric = own.judge(a, scale, self.rtol)
+            tensors[entry.name] = TensorReport(
+                entry.name, entry.shape, a.astype(np.float64), numeric, own.uncertainty, status
+            )
+        return tensors
 
     def _measure(self, part: str, point: Point) -> Measurement:
         if part == "data":
@@ -207,7 +220,7 @@ class _Check:
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
         gradient = self._own_gradient((part,))
-        tensors = _tensors(self.model.layout, gradient, measured, self.rtol)
+        tensors = self._tensors(gradient, measured)
         return GradientReport(
             tensors,
             findings=list(_findings(tensors, {}, "regularization" if part == "regularization" else "unknown")),
@@ -219,7 +232,7 @@ class _Check:
 
     def _contract_broken(self, point: Point) -> Verdict | None:
         """What makes a comparison meaningless: values that are not finite, or that change from call to call."""
-        value = point.value
+        value = self.value = point.value
         bad = [entry.name for entry in self.model.layout.slices if not np.isfinite(_of(self.analytic, entry)).all()]
         if not np.isfinite(value) or bad:
             where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
@@ -282,20 +295,6 @@ class _Check:
         )
         self.findings.insert(0, Finding("unknown", name, message, 0.5))
         return Verdict.INCONCLUSIVE
-
-
-def _tensors(
-    layout: Layout, analytic: Array, measured: Measurement, rtol: float | None
-) -> dict[str, TensorReport]:
-    tensors = {}
-    for entry in layout.slices:
-        own = measured.slice(entry.offset, entry.stop)
-        a = _of(analytic, entry)
-        status, numeric = own.judge(a, rtol)
-        tensors[entry.name] = TensorReport(
-            entry.name, entry.shape, a.astype(np.float64), numeric, own.uncertainty, status
-        )
-    return tensors
 
 
 def _findings(

@@ -49,7 +49,7 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
         right, left = change(np.full(weights.shape, h)) / h, change(np.full(weights.shape, -h)) / -h
         kink = regularized & (weights == 0) & (l1 > 0)
         middle = np.where(kink, 0.0, (left + right) / 2)
-        return Measurement(middle, rounding, kink, left, right, middle, 2 * len(weights))
+        return Measurement(middle, rounding, rounding, kink, left, right, middle, 2 * len(weights))
 
     h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else step
     total = np.sum(l2 / 2 * np.square(weights[regularized])) + l1 * np.sum(np.abs(weights[regularized]))
@@ -64,4 +64,4 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
     near, far = (quotient(1, -1), quotient(2, -2)) if scheme == "central" else (quotient(1, 0), quotient(2, 0))
     noise = 4 * precision * total / h
     uncertainty = np.where(regularized, 2 * np.abs(near - far) + noise + rounding, 0.0)
-    return Measurement.smooth(np.where(regularized, near, 0.0), uncertainty, 4 * len(weights))
+    return Measurement.smooth(np.where(regularized, near, 0.0), uncertainty, rounding, 4 * len(weights))

@@ -1,13 +1,13 @@
 """Derivatives with respect to parameters in front of, or in, a Python layer, by ordinary evaluations.
 
-The core cannot look into a layer written in Python, so each parameter costs whole evaluations of everything from its own
-layer on; the layers before are computed once. Layers that promise ``row_independent`` see many perturbations stacked in
-one call. Everything is done in float64, on the float64 twin of a float32 model.
+The core cannot look into a layer written in Python, so each parameter costs whole evaluations of everything from its
+own layer on; the layers before are computed once. Layers that promise ``row_independent`` see many perturbations stacked
+in one call. Everything is done in float64, on the float64 twin of a float32 model.
 
 Per sample and parameter the loss is measured at 0, +-h, +-2h, +-4h. Richardson extrapolation of the central quotients
 gives the derivative with an error O(h^6), and of the quotients of either side the one-sided derivatives with O(h^3);
-the difference to the next lower order, and rounding over h, bound the error. Where they do not agree, because a kink lies
-within the step, the step shrinks: 1e-3, 3e-5, 1e-6, 3e-8.
+the difference to the next lower order, and rounding over h, bound the error. Where they do not agree, because a kink
+lies within the step, the step shrinks: 1e-3, 3e-5, 1e-6, 3e-8.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ STEPS: Final = (2.0**-10, 2.0**-15, 2.0**-20, 2.0**-25)
 NODES: Final = (1, 2, 4, -1, -2, -4)
 BLOCK: Final = 64  # perturbations stacked in one call
 NOISE: Final = 8.0  # round-off of one sample's loss, in units of eps * (1 + |loss|); observed below 2
-UNITS: Final = 64.0  # rounding of a backpropagated gradient, in units of round-off * the tensor's largest entry
+# The rounding of a backpropagated gradient is what its float32 and float64 twins differ by, times a margin, and at least
+# some units of round-off of the tensor's largest entry.
+MARGIN: Final = 8.0
+UNITS: Final = 8.0
 
 
 def measure(model: Sequential, X: Array, targets: Array, entries: Array) -> Measurement:
@@ -43,19 +46,39 @@ def measure(model: Sequential, X: Array, targets: Array, entries: Array) -> Meas
     if targets.dtype != np.int64:
         targets = targets.astype(np.float64)
     probe = _Probe(twin, X, targets)
-    parts = []
+    errors = _rounding_errors(model, X, targets, probe.gradient)
+    parts, places = [], []
     for entry in model.layout.slices:
         chosen = np.flatnonzero((entries >= entry.offset) & (entries < entry.stop))
         if chosen.size:
-            parts.append((chosen, _tensor(probe, entries[chosen], precision)))
-    order = np.argsort(np.concatenate([chosen for chosen, _ in parts]), kind="stable")
-    joined = Measurement.joined([measured for _, measured in parts])
-    columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")
-    return Measurement(*(getattr(joined, column)[order] for column in columns), joined.evaluations)
+            own = slice(entry.offset, entry.stop)
+            largest = float(np.max(np.abs(probe.gradient[own])))
+            rounding = MARGIN * precision * float(np.max(errors[own])) + UNITS * precision * largest
+            parts.append(_tensor(probe, entries[chosen], rounding))
+            places.append(chosen)
+    return Measurement.joined(parts)[np.argsort(np.concatenate(places), kind="stable")]
 
 
-def _tensor(probe: _Probe, entries: Array, precision: float) -> Measurement:
-    """One tensor: every entry with the widest step, the entries that this leaves too uncertain with narrower ones."""
+def _rounding_errors(model: Sequential, X: Array, targets: Array, gradient: Array) -> Array:
+    """Rounding errors of the model's own backpropagation, in units of round-off: observed in float32.
+
+    A mistake in the backward pass is in both twins and cancels.
+    """
+    twin = model.astype("float32")
+    single = np.zeros_like(twin.theta)
+    with np.errstate(all="ignore"):
+        scores, tape = twin._forward(X.astype(np.float32), True)
+        narrow = targets if targets.dtype == np.int64 else targets.astype(np.float32)
+        twin._backward(twin._data_loss(scores, narrow)[1], tape, single)
+        error = np.abs(single - gradient) / (np.finfo(np.float32).eps / 2)
+    return np.where(np.isfinite(error), error, 0.0)
+
+
+def _tensor(probe: _Probe, entries: Array, rounding: float) -> Measurement:
+    """One tensor: every entry with the widest step, the entries that this leaves too uncertain with narrower ones.
+
+    rounding: how far rounding may have moved the gradient under test.
+    """
     count = len(entries)
     best = _Ladder(count)
     pending = np.arange(count)
@@ -64,16 +87,22 @@ def _tensor(probe: _Probe, entries: Array, precision: float) -> Measurement:
         values = probe.losses(entries[pending], step)
         evaluations += len(NODES) * len(pending)
         best.take(pending, *_derivatives(values, probe.base, step))
-        scale = np.max(np.abs(best.numeric), initial=0.0)
         # Good enough: far below what a mistake would be, or below what rounding leaves of the gradient under test.
-        pending = np.flatnonzero(best.error > np.maximum(1e-9 * np.abs(best.numeric), 1e-12 * scale))
+        pending = np.flatnonzero(best.error > np.maximum(1e-9 * np.abs(best.numeric), rounding))
         if not pending.size:
             break
-    rounding = UNITS * precision * np.max(np.abs(best.numeric), initial=0.0)
     kink = np.abs(best.right - best.left) > 2 * (best.right_error + best.left_error)
-    kink &= best.error > 0.1 * np.abs(best.right - best.left)
     error = np.where(kink, best.right_error + best.left_error, best.error)
-    return Measurement(best.numeric, error + rounding, kink, best.left, best.right, best.numeric, evaluations)
+    return Measurement(
+        best.numeric,
+        error + rounding,
+        np.full(count, rounding),
+        kink,
+        best.left,
+        best.right,
+        best.numeric,
+        evaluations,
+    )
 
 
 class _Ladder:
@@ -110,7 +139,7 @@ def _derivatives(values: Array, base: Array, h: float) -> tuple[tuple[Array, Arr
 
 def _extrapolated(values: list[Array], ratio: float, noise: float) -> tuple[Array, Array]:
     """Two Richardson steps on quotients at 4h, 2h and h whose errors shrink by `ratio`, then by its square."""
-    coarse, fine = ((ratio * b - a) / (ratio - 1) for a, b in zip(values, values[1:]))
+    coarse, fine = ((ratio * b - a) / (ratio - 1) for a, b in zip(values[:-1], values[1:], strict=True))
     value = (ratio**2 * fine - coarse) / (ratio**2 - 1)
     return value, np.abs(value - fine) + noise
 
@@ -124,6 +153,8 @@ class _Probe:
         scores, self.tape = model._forward(X, True)
         self.m = len(X)
         self.base = row_losses(model.loss_name, scores, targets)
+        self.gradient = np.zeros_like(model.theta)
+        model._backward(model._data_loss(scores, targets)[1], self.tape, self.gradient)
         self.theta = model.theta.copy()
 
     def losses(self, entries: Array, h: float) -> Array:

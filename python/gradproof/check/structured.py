@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from gradproof.nn.model import Sequential
 from gradproof.nn.plan import Plan
 
 Array = NDArray[Any]
+CoreArguments: TypeAlias = tuple[Array, Array, Array, Array, int, Array, Array, Array]
 Scheme = Literal["difference", "tangent", "central", "forward"]
 Dropout = Literal["frozen", "off"]
 
@@ -36,6 +37,9 @@ TEXTBOOK_STEP: Final = {
 
 # How many standard deviations of its rounding error a gradient may be off (bench/calibrate.py: what is observed).
 ROUNDING: Final = 10.0
+# Gradients below this lose digits on the way, then vanish; variances of their errors do so in double.
+UNDERFLOW: Final = {"float32": 2.0**-103, "float64": 2.0**-500}
+INPUT_ERROR: Final = 4.0  # relative, in units of round-off, of what a Python layer hands on
 SLOPE_ERROR: Final = 1e-11  # of slopes measured on a forward function in double (stencil.hpp), with a margin of 10
 
 
@@ -63,7 +67,7 @@ class Point:
         self.scores, self.tape = model._forward(self.X, True)
         segment = model.segments[-1]
         self.first = model.layout.size
-        self._arguments: tuple[Any, ...] | None = None
+        self._arguments: CoreArguments | None = None
         if isinstance(segment, Plan):
             names = [node.path(name) for node in segment.nodes for name in node.shapes]
             self.first = min((model.layout[name].offset for name in names), default=self.first)
@@ -112,7 +116,8 @@ class Point:
     def rounding(self) -> tuple[Array, float]:
         """Standard deviations of the rounding errors of backpropagation, per parameter of the tail, and of the loss."""
         error = np.zeros(self.model.layout.size)
-        loss_error = _core.rounding_errors(*self._core_arguments, error)
+        input_error = INPUT_ERROR if len(self.tape) > 1 else 0.0
+        loss_error = _core.rounding_errors(*self._core_arguments, input_error, error)
         unit = float(np.finfo(self.model.dtype).eps) / 2
         return unit * error[self.first :], unit * loss_error
 
@@ -126,7 +131,7 @@ class Point:
         return losses
 
     @property
-    def _core_arguments(self) -> tuple[Any, ...]:
+    def _core_arguments(self) -> CoreArguments:
         assert self._arguments is not None, "the model ends in a Python layer"
         return self._arguments
 
@@ -192,10 +197,10 @@ def measure_at(
     if point.first < model.layout.size and (chosen is None or tail.size):
         parts.append(_tail(point, scheme, step, None if chosen is None else chosen[tail]))
     if not parts:
-        return Measurement.smooth(np.empty(0), np.empty(0), 0)
+        return Measurement.smooth(np.empty(0), np.empty(0), np.empty(0), 0)
     measured = Measurement.joined(parts)
     if chosen is not None and ahead.size and tail.size:
-        measured = _reordered(measured, np.argsort(np.concatenate([ahead, tail]), kind="stable"))
+        measured = measured[np.argsort(np.concatenate([ahead, tail]), kind="stable")]
     return measured
 
 
@@ -210,47 +215,57 @@ def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | Non
 def _rounding(point: Point, entries: Array | None) -> Array:
     """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
     error = point.rounding()[0]
-    return ROUNDING * (error if entries is None else error[entries - point.first])
+    return ROUNDING * (error if entries is None else error[entries - point.first]) + UNDERFLOW[point.model.dtype.name]
+
+
+def _slopes(point: Point, rounding: Array) -> Array:
+    """What measured slopes add to the uncertainty: a slope's error does what its rounding does."""
+    unit = float(np.finfo(point.model.dtype).eps) / 2
+    return SLOPE_ERROR / unit / ROUNDING * rounding
 
 
 def _tangent(point: Point, entries: Array | None) -> Measurement:
     numeric = point.run(TANGENT, np.ones(1, point.model.dtype), entries)
     rounding = _rounding(point, entries)
-    slopes = SLOPE_ERROR / (np.finfo(point.model.dtype).eps / 2)  # a slope's error does what its rounding does
-    return Measurement.smooth(numeric, rounding * (1 + slopes / ROUNDING), len(numeric))
+    return Measurement.smooth(numeric, rounding + _slopes(point, rounding), rounding, len(numeric))
 
 
 def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
-    size = point.model.layout.size if entries is None else len(entries)
-    flags = np.zeros(size, np.uint8)
     tiny = step is None
     h = TINY_STEP[point.model.dtype.name] if step is None else float(point.model.dtype.type(step))
     steps = np.array([h], point.model.dtype)
-    right = point.run(DIFFERENCE, steps, entries, flags) / h
-    kink = (flags if entries is not None else flags[point.first :]).astype(bool)
+    flags = np.zeros(point.model.layout.size if entries is None else len(entries), np.uint8)
+
+    def side(sign: int) -> tuple[Array, Array]:
+        quotient = point.run(DIFFERENCE, sign * steps, entries, flags) / (sign * h)
+        return quotient, (flags if entries is not None else flags[point.first :]).astype(bool)
+
+    right, kink = side(1)
     rounding = _rounding(point, entries)
     if tiny and not kink.any():
-        return Measurement.smooth(right, rounding, len(right))
-    left = point.run(DIFFERENCE, -steps, entries, flags) / -h
-    kink |= (flags if entries is not None else flags[point.first :]).astype(bool)
+        return Measurement.smooth(right, rounding, rounding, len(right))
+    left, left_kink = side(-1)
     if not tiny:
         # Two sides of any step: their difference bounds the truncation, and kinks within the step show in it.
-        truncation = np.abs(right - left)
-        return Measurement.smooth((left + right) / 2, rounding + truncation, 2 * len(right))
-    recorded = right.copy()
+        return Measurement.smooth((left + right) / 2, rounding + np.abs(right - left), rounding, 2 * len(right))
+    kink |= left_kink
     where = np.flatnonzero(kink)
     indices = where + point.first if entries is None else entries[where]
+    recorded = right.copy()
     recorded[where] = point.run(TANGENT, steps, np.ascontiguousarray(indices))
-    return Measurement(
-        np.where(kink, recorded, right), rounding, kink, left, right, recorded, 2 * len(right) + len(where)
-    )
+    # The rounding errors are those of the recorded piece; on the other pieces an entry may be larger.
+    unit = float(np.finfo(point.model.dtype).eps) / 2
+    pieces = _slopes(point, rounding) + ROUNDING * unit * (np.abs(left) + np.abs(right))
+    uncertainty = rounding + np.where(kink, pieces, 0.0)
+    evaluations = 2 * len(right) + len(where)
+    return Measurement(recorded, uncertainty, rounding, kink, left, right, recorded, evaluations)
 
 
 def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array | None) -> Measurement:
     """Quotients of losses at theta +- h and, for the uncertainty, theta +- 2h.
 
-    The error is bounded by ``|D(h) - D(2h)|`` (truncation) + ``|fourth difference| / 2h`` (a kink within the step, which
-    is invisible to symmetric differences) + rounding of the losses over h.
+    The error is bounded by ``|D(h) - D(2h)|`` (truncation) + ``|fourth difference| / 2h`` (a kink within the step,
+    which is invisible to symmetric differences) + rounding of the losses over h.
     """
     model = point.model
     h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else float(step)
@@ -270,7 +285,7 @@ def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array |
             return np.asarray((values[right] - values[left]) / width)
 
     noise = ROUNDING / 4 * point.rounding()[1]
-    analytic_rounding = _rounding(point, entries)
+    rounding = _rounding(point, entries)
     if scheme == "central":
         numeric = quotient(1, -1)
         fourth = values[2] + values[-2] - 4 * (values[1] + values[-1]) + 6 * values[0]
@@ -278,11 +293,5 @@ def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array |
     else:
         numeric = quotient(1, 0)
         uncertainty = 2 * np.abs(numeric - quotient(2, 0)) + 8 * noise / h
-    return Measurement.smooth(numeric, uncertainty + analytic_rounding, (len(values) - 1) * len(indices))
-
-
-def _reordered(measured: Measurement, order: Array) -> Measurement:
-    columns = ("numeric", "uncertainty", "kink", "left", "right", "recorded")
-    return Measurement(*(getattr(measured, column)[order] for column in columns), measured.evaluations)
-
-
+    evaluations = (len(values) - 1) * len(indices)
+    return Measurement.smooth(numeric, uncertainty + rounding, rounding, evaluations)
