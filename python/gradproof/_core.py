@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 
-from . import _gradproof_cpu
+from . import _gradproof_cpu, _threads
 
 _ALL = ("v1", "v3", "v4", "neon")
 
@@ -46,3 +46,4 @@ def _choose() -> str:
 
 _module = importlib.import_module(_module_name(_choose()))
 globals().update({name: value for name, value in vars(_module).items() if not name.startswith("_")})
+_module.set_thread_count(_threads.default())

@@ -1,8 +1,8 @@
 """Derivatives with respect to parameters in front of, or in, a Python layer, by ordinary evaluations.
 
 The core cannot look into a layer written in Python, so each parameter costs whole evaluations of everything from its
-own layer on; the layers before are computed once. Layers that promise ``row_independent`` see many perturbations stacked
-in one call. Everything is done in float64, on the float64 twin of a float32 model.
+own layer on; the layers before are computed once. Layers that promise ``row_independent`` see many perturbations
+stacked in one call. Everything is done in float64, on the float64 twin of a float32 model.
 
 Per sample and parameter the loss is measured at 0, +-h, +-2h, +-4h. Richardson extrapolation of the central quotients
 gives the derivative with an error O(h^6), and of the quotients of either side the one-sided derivatives with O(h^3);
@@ -32,8 +32,8 @@ STEPS: Final = (2.0**-10, 2.0**-15, 2.0**-20, 2.0**-25)
 NODES: Final = (1, 2, 4, -1, -2, -4)
 BLOCK: Final = 64  # perturbations stacked in one call
 NOISE: Final = 8.0  # round-off of one sample's loss, in units of eps * (1 + |loss|); observed below 2
-# The rounding of a backpropagated gradient is what its float32 and float64 twins differ by, times a margin, and at least
-# some units of round-off of the tensor's largest entry.
+# The rounding of a backpropagated gradient is what its float32 and float64 twins differ by, times a margin, and at
+# least some units of round-off of the tensor's largest entry.
 MARGIN: Final = 8.0
 UNITS: Final = 8.0
 

@@ -1,0 +1,65 @@
+"""The guard: the structured loop against the ordinary forward pass, in every check.
+
+The loop is only as right as its difference forms; a mistake that the forms and the backward pass share would pass
+unseen. The guard ties them to the function itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof.check.structured import DIFFERENCE, Point
+
+Array = NDArray[Any]
+
+ENTRIES = 16  # random entries per tensor
+TOLERANCE = 16.0  # in standard deviations of the loss's rounding error (bench/calibrate.py: what is observed)
+# Difference forms are exact at any step, and rounding shows least at large ones: as large as the parameters themselves,
+# up to 1. A step that wakes up a unit whose own rounding the base point does not show is tried again in small.
+SMALLER = 2.0**-6
+
+
+def guard(point: Point, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Move single random parameters of every tensor, and compare the change of the loss by both ways.
+
+    Parameters
+    ----------
+    point : Point
+        The network at the point of the check.
+    rng : numpy.random.Generator
+        Picks the entries.
+
+    Returns
+    -------
+    entries, wrong : int64 arrays
+        Indices into theta that were compared, and those of them where the two disagree beyond rounding.
+    """
+    theta = point.model.theta
+    picked, reach = [np.empty(0, np.int64)], [np.empty(0)]
+    for entry in point.model.layout.slices:
+        if entry.offset < point.first or not entry.size:
+            continue
+        count = min(ENTRIES, entry.size)
+        size = float(np.sqrt(np.mean(np.square(theta[entry.offset : entry.stop], dtype=np.float64))))
+        picked.append(rng.choice(entry.size, count, replace=False) + entry.offset)
+        reach.append(np.full(count, min(max(size, 2.0**-10), 1.0)))
+    entries, steps = np.concatenate(picked), np.concatenate(reach)
+    wrong = np.flatnonzero(_disagree(point, entries, steps))
+    if wrong.size:
+        wrong = wrong[_disagree(point, entries[wrong], SMALLER * steps[wrong])]
+    return entries, entries[wrong]
+
+
+def _disagree(point: Point, entries: Array, wanted: Array) -> Array:
+    if not entries.size:
+        return np.zeros(0, bool)
+    dtype = point.model.dtype
+    theta = point.model.theta[entries]
+    steps = (theta + wanted.astype(dtype)) - theta  # what the sum can hold
+    ordinary = point.ordinary(entries, steps)
+    change = ordinary - point.value
+    allowed = TOLERANCE * (point.rounding()[1] + np.finfo(dtype).eps / 2 * np.abs(ordinary))
+    return np.asarray(~(np.abs(point.run(DIFFERENCE, steps, entries) - change) <= allowed))
