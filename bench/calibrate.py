@@ -1,14 +1,14 @@
 """How large rounding errors are, in the units that the checker's tolerances are stated in.
 
-The tolerance of an entry is ``ROUNDING * round-off * condition number`` (gradproof/check/structured.py), that of the
-guard ``GUARD_TOLERANCE`` units of a loss (gradproof/check/networks.py). Over random networks this measures
+The tolerance of an entry is ``ROUNDING`` standard deviations of its rounding error (gradproof/check/structured.py),
+that of the guard ``GUARD_TOLERANCE`` of the loss's (gradproof/check/networks.py). Over random networks this measures
 
     a - n      backpropagation (precision of the model) against the structured differences
     n - truth  the structured differences against backpropagation in extended precision
     a - truth  backpropagation against the same
     t - n      tangents against differences, less the error of measured slopes
     guard      structured losses against ordinary forward passes
-    slack      log10 of tolerance / |n|, median over the entries: the price of a generous condition number
+    slack      log10 of tolerance / |n|, median over the entries: the price of a generous error model
 
 each but the last as its maximum over all entries of a network. A family is safe while its largest is below the
 constant, and comfortable while it is below half of it. Gradients are those of the networks themselves, so every verdict
@@ -113,10 +113,9 @@ def guard_ratio(model: gp.Sequential, point: Point, rng: np.random.Generator) ->
     wanted = np.array([size[offsets[offsets <= entry][-1]] for entry in entries], model.dtype)
     steps = (model.theta[entries] + wanted) - model.theta[entries]
     ordinary, base = point.ordinary(entries, steps), point.value
-    sensitivity = float(np.sum(np.abs(model.theta) * point.condition()))
     unit = np.finfo(model.dtype).eps / 2
     disagreement = point.run(DIFFERENCE, steps, entries) - (ordinary - base)
-    return ratio(disagreement, unit * (np.abs(ordinary) + abs(base) + sensitivity))
+    return ratio(disagreement, point.rounding()[1] + unit * np.abs(ordinary))
 
 
 def study(case: Case) -> tuple[str, dict[str, float] | None]:
@@ -129,12 +128,12 @@ def study(case: Case) -> tuple[str, dict[str, float] | None]:
     measured = measure_at(point)
     if measured.kink.any() or not np.isfinite(analytic).all():
         return verdict, None
-    scale = unit * point.condition()
+    scale = measured.rounding / ROUNDING
     nonzero = measured.numeric != 0
     tangent = np.abs(measure_at(point, "tangent").numeric - measured.numeric)
     found = {
         "a - n": ratio(analytic - measured.numeric, scale),
-        "t - n": ratio(np.maximum(tangent - SLOPE_ERROR * point.condition(), 0), scale),
+        "t - n": ratio(np.maximum(tangent - SLOPE_ERROR / unit * scale, 0), scale),
         "guard": guard_ratio(model, point, np.random.default_rng(case["seed"])),
     }
     if nonzero.any():
