@@ -1,7 +1,7 @@
 """How large rounding errors are, in the units that the checker's tolerances are stated in.
 
 The tolerance of an entry is ``ROUNDING`` standard deviations of its rounding error (gradproof/check/structured.py),
-that of the guard ``GUARD_TOLERANCE`` of the loss's (gradproof/check/networks.py). Over random networks this measures
+that of the guard ``TOLERANCE`` of the loss's (gradproof/check/guard.py). Over random networks this measures
 
     a - n      backpropagation (precision of the model) against the structured differences
     n - truth  the structured differences against backpropagation in extended precision
@@ -29,7 +29,7 @@ from exact import Exact
 from numpy.typing import NDArray
 
 import gradproof as gp
-from gradproof.check.networks import GUARD_TOLERANCE, GUARDED
+from gradproof.check import guard
 from gradproof.check.structured import DIFFERENCE, ROUNDING, SLOPE_ERROR, Point, measure_at
 
 Array = NDArray[Any]
@@ -104,18 +104,27 @@ def ratio(difference: Array, scale: Array) -> float:
     return float(np.max(np.where(np.isnan(quotient), np.inf, quotient), initial=0.0))
 
 
-def guard_ratio(model: gp.Sequential, point: Point, rng: np.random.Generator) -> float:
-    """What the guard of check_model compares, in its own units."""
-    slices = [entry for entry in model.layout.slices if entry.size]
-    entries = np.concatenate([rng.choice(e.size, min(GUARDED, e.size), replace=False) + e.offset for e in slices])
-    size = {e.offset: max(float(np.sqrt(np.mean(np.square(model.theta[e.offset : e.stop])))), 2.0**-10) for e in slices}
-    offsets = np.array(list(size))
-    wanted = np.array([size[offsets[offsets <= entry][-1]] for entry in entries], model.dtype)
-    steps = (model.theta[entries] + wanted) - model.theta[entries]
-    ordinary, base = point.ordinary(entries, steps), point.value
-    unit = np.finfo(model.dtype).eps / 2
-    disagreement = point.run(DIFFERENCE, steps, entries) - (ordinary - base)
-    return ratio(disagreement, point.rounding()[1] + unit * np.abs(ordinary))
+def guard_ratio(point: Point, rng: np.random.Generator) -> float:
+    """What the guard compares, in its own units: at its large steps, and at its small ones where those do not do."""
+    theta, unit, error = point.model.theta, np.finfo(point.model.dtype).eps / 2, point.rounding()[1]
+
+    def quotient(entries: Array, wanted: Array) -> Array:
+        steps = (theta[entries] + wanted.astype(theta.dtype)) - theta[entries]
+        ordinary = point.ordinary(entries, steps)
+        difference = point.run(DIFFERENCE, steps, entries) - (ordinary - point.value)
+        return np.nan_to_num(np.abs(difference) / (error + unit * np.abs(ordinary)), nan=np.inf)
+
+    largest = 0.0
+    for entry in point.model.layout.slices:
+        entries = rng.choice(entry.size, min(guard.ENTRIES, entry.size), replace=False) + entry.offset
+        size = np.sqrt(np.mean(np.square(theta[entry.offset : entry.stop], dtype=np.float64)))
+        wanted = np.full(len(entries), min(max(size, 2.0**-10), 1.0))
+        found = quotient(entries, wanted)
+        again = found > guard.TOLERANCE
+        if again.any():
+            found[again] = np.minimum(found[again], quotient(entries[again], guard.SMALLER * wanted[again]))
+        largest = max(largest, float(found.max()))
+    return largest
 
 
 def study(case: Case) -> tuple[str, dict[str, float] | None]:
@@ -134,7 +143,7 @@ def study(case: Case) -> tuple[str, dict[str, float] | None]:
     found = {
         "a - n": ratio(analytic - measured.numeric, scale),
         "t - n": ratio(np.maximum(tangent - SLOPE_ERROR / unit * scale, 0), scale),
-        "guard": guard_ratio(model, point, np.random.default_rng(case["seed"])),
+        "guard": guard_ratio(point, np.random.default_rng(case["seed"])),
     }
     if nonzero.any():
         found["slack"] = float(np.median(np.log10(ROUNDING * scale[nonzero] / np.abs(measured.numeric[nonzero]))))
@@ -209,14 +218,14 @@ def main() -> None:
     worst = {}
     for quantity in QUANTITIES[:-1]:
         worst[quantity] = max(results, key=lambda r: r[1].get(quantity, 0.0))
-        limit = GUARD_TOLERANCE if quantity == "guard" else ROUNDING
+        limit = guard.TOLERANCE if quantity == "guard" else ROUNDING
         value = worst[quantity][1][quantity]
         print(f"largest {quantity}: {value:.3g} of {limit:g}, {worst[quantity][0]}")
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             document = {
                 "rounding": ROUNDING,
-                "guard_tolerance": GUARD_TOLERANCE,
+                "guard_tolerance": guard.TOLERANCE,
                 "verdicts": verdicts,
                 "rows": rows,
                 "worst": worst,

@@ -301,7 +301,11 @@ class Jax(Contender):
     def run(self, count: int) -> int:
         from jax.test_util import check_grads
 
-        check_grads(self.loss, (self.parameters,), order=1, modes=("rev",))
+        self.note = "pass"
+        try:
+            check_grads(self.loss, (self.parameters,), order=1, modes=("rev",))
+        except AssertionError:  # its difference steps over kinks of ReLU
+            self.note = "fail"
         return self.net.size
 
 
