@@ -1,0 +1,335 @@
+"""A loss and a gradient as black boxes: evaluated at the point and near it, counted, and never trusted with the data.
+
+The loss works on arrays of its own, with the caller's dtypes and memory layout. One entry is moved in place and put
+back bit for bit, so that an evaluation costs next to nothing beyond the loss itself. Whether the loss has written into
+what it was given is looked up for the entry that was moved after every evaluation, and for everything after the first
+evaluations, then once in a while, and at the end (`intact`). Once it has, every evaluation gets everything afresh.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof.check.tree import Parameters
+
+Array = NDArray[Any]
+Float64Array = NDArray[np.float64]
+
+NAN: Final = math.nan
+LOOK_EVERY: Final = 256  # evaluations between two comparisons of everything, where that is cheap
+LOOK_SHARE: Final = 64  # ... else a comparison per this share of the number of parameters
+
+
+class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error
+    """``max_evaluations`` or ``max_seconds`` is used up; what is known so far is still good."""
+
+
+class Problem:
+    """A loss, its gradient and a point.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params) -> float``.
+    grad : callable or structure
+        ``grad(params)`` gives a structure like `params`, or is that structure already.
+    params : structure of arrays
+        See :class:`~gradproof.check.tree.Parameters`.
+    max_evaluations, max_seconds : optional
+        Budget, counted from the construction on.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    evaluations, gradients : int
+        Calls of the loss and of the gradient so far.
+    failures : dict
+        For ``(tensor, index)`` of entries at whose shifted points the loss raised: the first displacement and the
+        exception, as text.
+    disturbed : set of str
+        ``"loss"`` and ``"grad"``, if they wrote into what they were given; `disturbances` names the tensors.
+    returns_single : bool
+        Whether the loss returns float32 (or narrower) numbers by type.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Any], Any],
+        grad: Any,
+        params: Any,
+        *,
+        max_evaluations: int | None = None,
+        max_seconds: float | None = None,
+    ) -> None:
+        if not callable(loss):
+            raise TypeError(f"loss: got {type(loss).__name__}, expected a callable")
+        self.loss = loss
+        self.parameters = params if isinstance(params, Parameters) else Parameters(params)
+        self.grad = grad
+        self.given = None if callable(grad) else self.parameters.gradient(grad)
+        self.single = [array.dtype.itemsize == 4 for array in self.parameters.arrays]
+        self.evaluations = 0
+        self.gradients = 0
+        self.failures: dict[tuple[int, int], tuple[float, str]] = {}
+        self.disturbed: set[str] = set()
+        self.disturbances: set[str] = set()
+        self.returns_single = False
+        self.max_evaluations = math.inf if max_evaluations is None else max_evaluations
+        self.started = time.monotonic()
+        self.deadline = math.inf if max_seconds is None else self.started + max_seconds
+        self.tick: Callable[[], None] | None = None  # called once in a while, for a progress display
+        self._pause = max(LOOK_EVERY, sum(self.parameters.sizes) // LOOK_SHARE)
+        self._next_look = self._pause
+        self._afresh()
+
+    def _afresh(self) -> None:
+        self.structure, self.working = self.parameters.working()
+        self._flat: list[Any] = [a.reshape(-1) if a.flags.c_contiguous else a.flat for a in self.working]
+
+    # The point
+
+    def x(self, tensor: int) -> Array:
+        """The tensor at the point, not to be written to."""
+        return self.parameters.arrays[tensor]
+
+    def size(self, tensor: int) -> int:
+        """Number of entries of a tensor."""
+        return self.parameters.sizes[tensor]
+
+    def moved_to(self, moves: Mapping[int, Array], h: float) -> Any:
+        """A structure like the caller's at the point ``x + h moves``, in arrays of its own."""
+        arrays = list(self.parameters.arrays)
+        for tensor, move in moves.items():
+            arrays[tensor] = arrays[tensor] + np.asarray(h * move, arrays[tensor].dtype)
+        return self.parameters.rebuild(arrays)
+
+    # Budget
+
+    def remaining(self) -> float:
+        """Evaluations of the loss that are left; 0 if the time is up."""
+        return 0.0 if time.monotonic() > self.deadline else self.max_evaluations - self.evaluations
+
+    def _count(self) -> None:
+        if self.evaluations >= self.max_evaluations:
+            raise BudgetSpent(f"max_evaluations={self.max_evaluations} is used up")
+        if time.monotonic() > self.deadline:
+            raise BudgetSpent(f"max_seconds={self.deadline - self.started:g} is used up")
+        self.evaluations += 1
+        if self.evaluations >= self._next_look:
+            self._next_look = self.evaluations + self._pause
+            self.intact("loss")
+            if self.tick is not None:
+                self.tick()
+
+    # Evaluations
+
+    def value(self) -> float:
+        """The loss at the point; what it raises comes through."""
+        self._count()
+        try:
+            return self._number(self.loss(self._argument()))
+        finally:
+            self.intact("loss")
+
+    def value_at(self, tensor: int, index: int, t: float) -> tuple[float, float]:
+        """The loss with one entry moved.
+
+        Parameters
+        ----------
+        tensor, index : int
+            The entry: number of the tensor, position in C order.
+        t : float
+            How far.
+
+        Returns
+        -------
+        value : float
+            NaN if the loss raised or is not finite.
+        displacement : float
+            What the entry really moved by: `t`, as its dtype can hold it.
+        """
+        self._count()
+        if "loss" in self.disturbed:
+            self._afresh()
+        flat = self._flat[tensor]
+        x = flat[index]
+        before = float(x)
+        flat[index] = before + t
+        moved = float(flat[index])
+        try:
+            value = self.loss(self.structure)
+            if value.__class__ is not float:
+                value = self._number(value)
+        except TypeError as error:
+            if isinstance(error, ReturnTypeError):
+                raise
+            value = self._failed((tensor, index), moved - before, error)
+        except Exception as error:
+            value = self._failed((tensor, index), moved - before, error)
+        finally:
+            if flat[index] != moved:
+                self._blame("loss", tensor)
+                self._afresh()
+            else:
+                flat[index] = x
+        return (value if value - value == 0.0 else NAN), moved - before
+
+    def value_along(self, moves: Mapping[int, Array], h: float) -> tuple[float, dict[int, Float64Array]]:
+        """The loss with whole tensors moved together.
+
+        Parameters
+        ----------
+        moves : mapping of int to ndarray
+            A direction (of the tensor's shape) per number of a tensor.
+        h : float
+            How far along it.
+
+        Returns
+        -------
+        value : float
+            NaN if the loss raised or is not finite.
+        displacements : dict of int to float64 ndarray
+            What the entries really moved by.
+        """
+        self._count()
+        displacements = self._move(moves, h)
+        try:
+            value = self._number(self.loss(self.structure))
+        except ReturnTypeError:
+            raise
+        except Exception as error:
+            value = self._failed((-1, -1), h, error)
+        finally:
+            self._restore(moves)
+        return (value if value - value == 0.0 else NAN), displacements
+
+    def gradient(self) -> list[Float64Array]:
+        """The gradient at the point, a copy; what it raises comes through."""
+        if self.given is not None:
+            return [array.copy() for array in self.given]
+        self.gradients += 1
+        try:
+            return self.parameters.gradient(self.grad(self._argument()))
+        finally:
+            self.intact("grad")
+
+    def gradient_at(self, moves: Mapping[int, Array], h: float) -> list[Float64Array] | None:
+        """The gradient at a shifted point; None if it raises there, or was given as numbers."""
+        if self.given is not None:
+            return None
+        if time.monotonic() > self.deadline:
+            raise BudgetSpent("max_seconds is used up")
+        self.gradients += 1
+        self._move(moves, h)
+        try:
+            return self.parameters.gradient(self.grad(self.structure))
+        except Exception:
+            return None
+        finally:
+            self._restore(range(len(self.working)))
+
+    # The state of the arrays handed out
+
+    def intact(self, suspect: str) -> bool:
+        """Whether the arrays handed out hold the point; if not, `suspect` is blamed and they are restored."""
+        pairs = zip(self.working, self.parameters.arrays, strict=True)
+        changed = [tensor for tensor, (mine, pristine) in enumerate(pairs) if not _same(mine, pristine)]
+        if not changed and self._same_structure():
+            return True
+        for tensor in changed:
+            self._blame(suspect, tensor)
+        self.disturbed.add(suspect)
+        self._afresh()
+        return False
+
+    def _same_structure(self) -> bool:
+        """Whether the containers still hold the arrays they held."""
+        try:
+            arrays = Parameters.leaves_of(self.structure)
+        except RecursionError:
+            return False
+        return len(arrays) == len(self.working) and all(
+            isinstance(array, np.ndarray) and np.may_share_memory(array, mine) and array.shape == mine.shape
+            for array, mine in zip(arrays, self.working, strict=True)
+            if mine.size
+        )
+
+    def _argument(self) -> Any:
+        if self.disturbed:
+            self._afresh()
+        return self.structure
+
+    def _blame(self, suspect: str, tensor: int) -> None:
+        self.disturbed.add(suspect)
+        self.disturbances.add(self.parameters.names[tensor])
+
+    def _restore(self, tensors: Iterable[int]) -> None:
+        if self.disturbed:
+            self._afresh()
+            return
+        for tensor in tensors:
+            self.working[tensor][...] = self.parameters.arrays[tensor]
+
+    def _move(self, moves: Mapping[int, Array], h: float) -> dict[int, Float64Array]:
+        if self.disturbed:
+            self._afresh()
+        displacements = {}
+        for tensor, move in moves.items():
+            mine, pristine = self.working[tensor], self.parameters.arrays[tensor]
+            mine[...] = pristine + h * move
+            displacements[tensor] = np.subtract(mine, pristine, dtype=np.float64)
+        return displacements
+
+    def _failed(self, entry: tuple[int, int], t: float, error: Exception) -> float:
+        self.failures.setdefault(entry, (t, f"{type(error).__name__}: {error}"))
+        return NAN
+
+    def _number(self, value: Any) -> float:
+        """What the loss returned, as a float.
+
+        Raises
+        ------
+        TypeError
+            If it is not one real number.
+        """
+        if isinstance(value, np.floating):
+            self.returns_single = self.returns_single or value.itemsize < 8
+            return float(value)
+        if isinstance(value, (float, int)) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, np.ndarray):
+            if value.size == 1 and value.dtype.kind in "fiu":
+                self.returns_single = self.returns_single or (value.dtype.kind == "f" and value.itemsize < 8)
+                return float(value.item())
+            raise ReturnTypeError(
+                f"loss: returned an array of shape {value.shape} and {value.dtype}, expected one real number"
+            )
+        dtype = getattr(value, "dtype", None)
+        if not isinstance(value, (str, bytes, complex, bool, np.generic)) and hasattr(value, "__float__"):
+            try:
+                number = float(value)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ReturnTypeError(
+                    f"loss: returned {type(value).__name__}, expected one real number ({error})"
+                ) from error
+            self.returns_single = self.returns_single or "float32" in str(dtype) or "float16" in str(dtype)
+            return number
+        shown = "None" if value is None else f"{type(value).__name__} {value!r}"[:80]
+        raise ReturnTypeError(f"loss: returned {shown}, expected one real number")
+
+
+class ReturnTypeError(TypeError):
+    """The loss returned something that is not one real number."""
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Equal bit for bit, as far as numbers show: NaN equals NaN."""
+    if np.array_equal(a, b):
+        return True
+    return bool(np.array_equal(a, b, equal_nan=True))
