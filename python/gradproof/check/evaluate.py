@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from gradproof.check.tree import Parameters
 
 Array = NDArray[Any]
 Float64Array = NDArray[np.float64]
+Box = tuple[slice, ...]
 
 NAN: Final = math.nan
 LOOK_EVERY: Final = 256  # evaluations between two comparisons of everything, where that is cheap
@@ -207,6 +208,45 @@ class Problem:
             value = self._failed((-1, -1), h, error)
         finally:
             self._restore(moves)
+        return (value if value - value == 0.0 else NAN), displacements
+
+    def value_in(self, boxes: Sequence[tuple[int, Box, Array]], h: float) -> tuple[float, list[Float64Array]]:
+        """The loss with parts of tensors moved together: the cost beside the loss is that of the parts.
+
+        Parameters
+        ----------
+        boxes : sequence of (tensor, slices, direction)
+            Parts that do not overlap, each with a direction of its shape.
+        h : float
+            How far along it.
+
+        Returns
+        -------
+        value : float
+            NaN if the loss raised or is not finite.
+        displacements : list of float64 ndarray
+            What the entries really moved by, part by part.
+        """
+        self._count()
+        if self.disturbed:
+            self._afresh()
+        displacements = []
+        for tensor, box, move in boxes:
+            mine, pristine = self.working[tensor], self.parameters.arrays[tensor][box]
+            mine[box] = pristine + h * move
+            displacements.append(np.subtract(mine[box], pristine, dtype=np.float64))
+        try:
+            value = self._number(self.loss(self.structure))
+        except ReturnTypeError:
+            raise
+        except Exception as error:
+            value = self._failed((-1, -1), h, error)
+        finally:
+            if self.disturbed:
+                self._afresh()
+            else:
+                for tensor, box, _ in boxes:
+                    self.working[tensor][box] = self.parameters.arrays[tensor][box]
         return (value if value - value == 0.0 else NAN), displacements
 
     def gradient(self) -> list[Float64Array]:
