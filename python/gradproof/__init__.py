@@ -6,6 +6,8 @@ match says what the mistake probably is.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
@@ -64,3 +66,12 @@ __all__ = [
     "sanity_check",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``gp.torch`` and ``gp.jax``, imported when first used."""
+    from gradproof.interop import FRAMEWORKS, framework
+
+    if name not in FRAMEWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return framework(name)
