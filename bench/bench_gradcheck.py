@@ -92,9 +92,9 @@ def _affordable(contender: Any, budget: float) -> int:
         elapsed = time.perf_counter() - started
         if checked >= size:
             return size
-        if elapsed > budget / 8:
+        count *= 4
+        if elapsed * count / checked > budget:
             return min(size, max(1, int(checked * budget / elapsed)))
-        count = min(size, 4 * checked)
 
 
 _MEMORY = """

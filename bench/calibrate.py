@@ -106,7 +106,7 @@ def ratio(difference: Array, scale: Array) -> float:
 
 def guard_ratio(point: Point, rng: np.random.Generator) -> float:
     """What the guard compares, in its own units: at its large steps, and at its small ones where those do not do."""
-    theta, unit, error = point.model.theta, np.finfo(point.model.dtype).eps / 2, point.rounding()[1]
+    theta, unit, error = point.model.theta, np.finfo(point.model.dtype).eps / 2, point.rounding[1]
 
     def quotient(entries: Array, wanted: Array) -> Array:
         steps = (theta[entries] + wanted.astype(theta.dtype)) - theta[entries]

@@ -1,6 +1,6 @@
 """The ways to check the gradient of a multilayer perceptron, ours and others', behind one interface.
 
-A contender is made for a network and has ``run(count)``: check (at least) `count` parameters, and say how many were.
+A contender is made for a network and has ``run(count)``: check about `count` parameters, and say how many were.
 ``whole`` says that it cannot check a part. All work in float64 on the same weights, batch and loss.
 """
 
@@ -174,14 +174,12 @@ class Torch(Contender):
         return cross_entropy(functional_call(self.module, dict(zip(names, tensors, strict=True)), (self.X,)), self.y)
 
     def run(self, count: int) -> int:
-        """Whole tensors, the smallest first: an evaluation costs the same whichever is moved."""
+        """Whole tensors, the smallest first, as many as fit: an evaluation costs the same whichever is moved."""
         from torch.autograd import gradcheck
 
         order = sorted(range(len(self.tensors)), key=lambda k: self.tensors[k].numel())
-        chosen: list[int] = []
-        while sum(self.tensors[k].numel() for k in chosen) < count:
-            chosen.append(order[len(chosen)])
-        chosen.sort()
+        sizes = np.cumsum([self.tensors[k].numel() for k in order])
+        chosen = sorted(order[: max(1, int(np.searchsorted(sizes, count, side="right")))])
         wanted = [self.tensors[k].clone().requires_grad_() for k in chosen]
         passed = gradcheck(
             lambda *tensors: self.loss([self.names[k] for k in chosen], *tensors),
