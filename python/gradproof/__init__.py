@@ -11,6 +11,7 @@ from types import ModuleType
 from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
+from gradproof.check.functions import assert_gradients, check_gradients
 from gradproof.check.networks import check_model
 from gradproof.check.precision import PrecisionReport, compare_precisions
 from gradproof.check.report import EntryReport, Finding, GradientError, GradientReport, TensorReport, Verdict
@@ -55,6 +56,8 @@ __all__ = [
     "Tanh",
     "TensorReport",
     "Verdict",
+    "assert_gradients",
+    "check_gradients",
     "check_model",
     "compare_precisions",
     "config",

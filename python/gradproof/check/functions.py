@@ -1,0 +1,360 @@
+"""Check the gradient of any function, given as black boxes: a loss, a gradient, and a point."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._config import config
+from gradproof.check import contracts
+from gradproof.check.entries import Circumstances, Measured, Meter
+from gradproof.check.evaluate import BudgetSpent, Problem
+from gradproof.check.findings import findings_of
+from gradproof.check.nearby import generic_point
+from gradproof.check.noise import Noise, casts, gradient_rounding, loss_noise
+from gradproof.check.progress import Progress
+from gradproof.check.report import Finding, GradientError, GradientReport
+from gradproof.check.shards import measure_sharded
+from gradproof.check.tensor_report import TensorReport, Verdict
+
+Float64Array = NDArray[np.float64]
+Method = Literal["auto", "exhaustive", "projected"]
+Tasks = Sequence[tuple[int, NDArray[np.intp]]]
+
+METHODS: Final = ("auto", "exhaustive", "projected")
+AUTO_EVALUATIONS: Final = 200_000  # the budget of "auto" when none is given
+PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so that wrong entries can be looked at
+CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
+NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
+
+
+def check_gradients(
+    loss: Callable[[Any], Any],
+    grad: Any,
+    params: Any,
+    *,
+    method: Method = "auto",
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
+    nearby: bool = True,
+    rtol: float | None = None,
+    seed: int = 0,
+    progress: bool | Callable[[int, int], object] | None = None,
+    backend: str | None = None,
+    n_jobs: int = 1,
+) -> GradientReport:
+    """Hold a gradient against measured slopes of the loss. No tolerance is asked for: it is measured.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params) -> float``.
+    grad : callable or structure
+        ``grad(params)`` gives the gradient in the structure of `params`; or the gradient itself.
+    params : ndarray, dict, list or tuple
+        One float32 or float64 array or any structure of them, in forward order. Never changed.
+    method : {"auto", "exhaustive", "projected"}
+        Every entry, or random directions and a search for the entries behind a mismatch. ``"auto"`` checks every entry
+        where the budget allows 10 evaluations for each.
+    max_evaluations : int, optional
+        Budget of loss evaluations. None: no limit, but for ``"auto"`` 200,000.
+    max_seconds : float, optional
+        Budget of time.
+    nearby : bool
+        Also probe some entries of every tensor at one generic point nearby: mistakes that vanish where a scale is 1
+        and a shift 0 show there.
+    rtol : float, optional
+        Smallest relative error that counts as a mistake. None: whatever the arithmetic can resolve.
+    seed : int
+        Of random directions and of the nearby point.
+    progress : None, bool or callable
+        None: a bar on a terminal after 2 s. True, False, or ``callable(done, total)``.
+    backend : str, optional
+        Name of a joblib backend ("loky", "threading", "dask", ...) to share the entries out to (extra `scale`).
+    n_jobs : int
+        Number of joblib workers.
+
+    Returns
+    -------
+    GradientReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments, a gradient, or a value of the loss that are not what is expected. What `loss` or `grad` raise at
+        the point itself comes through.
+    ImportError
+        If joblib is needed and missing.
+    """
+    _validate(method, max_evaluations, max_seconds, rtol, n_jobs)
+    started = time.monotonic()
+    rng = np.random.default_rng(seed)
+    limit = AUTO_EVALUATIONS if method == "auto" and max_evaluations is None else max_evaluations
+    problem = Problem(loss, grad, params, max_evaluations=limit, max_seconds=max_seconds)
+    with np.errstate(all="ignore"):
+        check = _Check(problem, rtol or 0.0, seed, rng, progress, backend, n_jobs)
+        return check.run(method, nearby, started)
+
+
+def assert_gradients(loss: Callable[[Any], Any], grad: Any, params: Any, **keywords: Any) -> GradientReport:
+    """`check_gradients`, raising unless it passes.
+
+    Raises
+    ------
+    GradientError
+        An AssertionError whose text is the report, and whose ``.report`` it is.
+    """
+    report = check_gradients(loss, grad, params, **keywords)
+    if not report.ok:
+        raise GradientError(report)
+    return report
+
+
+class _Check:
+    """One call of `check_gradients`."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        rtol: float,
+        seed: int,
+        rng: np.random.Generator,
+        progress: bool | Callable[[int, int], object] | None,
+        backend: str | None,
+        n_jobs: int,
+    ) -> None:
+        self.problem, self.rtol, self.seed, self.rng = problem, rtol, seed, rng
+        self.progress, self.backend, self.n_jobs = progress, backend, n_jobs
+        self.notes: list[str] = []
+        self.stopped = ""
+
+    def run(self, method: Method, nearby: bool, started: float) -> GradientReport:
+        problem = self.problem
+        names, shapes, sizes = problem.parameters.names, problem.parameters.shapes, problem.parameters.sizes
+        tensors = [TensorReport(name, shape) for name, shape in zip(names, shapes, strict=True)]
+        chosen = self._method(method)
+        findings: list[Finding] = []
+        verdict: Verdict | None = None
+        stages: list[GradientReport] = []
+        known: contracts.Contracts | None = None
+        measured = [Measured.nothing(size) for size in sizes]
+        try:
+            known = contracts.examine(problem, self.rng)
+            verdict, findings = known.verdict, known.findings
+            if verdict is None:
+                facts = self._circumstances(known)
+                if chosen == "projected":
+                    tensors = self._project(facts)
+                else:
+                    self._exhaust(facts, measured)
+                if nearby:
+                    stages = self._nearby(known, tensors if chosen == "projected" else None)
+                drift = contracts.still_there(problem, known, facts.noise.sigma)
+                if drift is not None:
+                    verdict, findings = Verdict.NONDETERMINISTIC, [drift, *findings]
+        except BudgetSpent as spent:
+            self.stopped = str(spent)
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+        if known is None or verdict is not None:
+            pass
+        elif chosen == "exhaustive":
+            tensors = self._tensors(known.analytic, measured)
+        written = [finding for finding in contracts.written_into(problem) if finding not in findings]
+        findings = [*findings, *written]
+        if verdict is None:
+            findings = findings_of(tensors, problem.parameters.arrays) + findings
+        self._tell()
+        if self.stopped and verdict is None:
+            worst = Verdict.worst([tensor.verdict for tensor in tensors])
+            verdict = worst if worst is Verdict.FAIL else Verdict.INCONCLUSIVE
+        report = GradientReport(
+            tensors,
+            findings=findings,
+            verdict=verdict,
+            evaluations=problem.evaluations,
+            seconds=time.monotonic() - started,
+            dtype=_dtype(problem),
+            method=chosen,
+            environment=lambda: {**config(), "seed": self.seed},
+            notes=self.notes,
+        )
+        return report if not stages else _with_stage(report, stages[0])
+
+    def _method(self, method: Method) -> Method:
+        if method != "auto":
+            return method
+        total = sum(self.problem.parameters.sizes)
+        return "exhaustive" if PER_ENTRY * total <= self.problem.max_evaluations else "projected"
+
+    def _circumstances(self, known: contracts.Contracts) -> Circumstances:
+        problem = self.problem
+        noise = loss_noise(problem, known.f0, self.rng)
+        noise = Noise(max(noise.sigma, known.spread), noise.single, noise.staircase)
+        cast = casts(problem, known.analytic, noise, known.f0, self.rng)
+        rounding = gradient_rounding(problem, known.analytic, noise, self.rng)
+        if known.gradient_spread:
+            rounding = [bound + spread for bound, spread in zip(rounding, known.gradient_spread, strict=True)]
+        return Circumstances(known.f0, noise, known.analytic, rounding, cast, self.rtol)
+
+    def _exhaust(self, facts: Circumstances, measured: list[Measured]) -> None:
+        """Measure every entry; with a limited budget, some of every tensor before more of any."""
+        sizes = self.problem.parameters.sizes
+        with Progress(self.progress, sum(sizes)) as bar:
+            if self.backend is not None or self.n_jobs != 1:
+                measure_sharded(self.problem, facts, measured, bar, self.backend, self.n_jobs)
+                return
+            meter = Meter(self.problem, facts)
+            limited = math.isfinite(self.problem.deadline) or self.problem.max_evaluations < PER_ENTRY * sum(sizes)
+            for tensor, entries in _tasks(sizes, CHUNK if limited else 0):
+                meter.measure(tensor, entries, measured[tensor], bar.advance)
+
+    def _project(self, facts: Circumstances) -> list[TensorReport]:
+        from gradproof.check.project import project
+
+        return project(self.problem, facts, seed=self.seed)
+
+    def _nearby(self, known: contracts.Contracts, projected: list[TensorReport] | None) -> list[GradientReport]:
+        """The check of some entries at a generic point nearby, if it finds a mistake; else a note."""
+        problem = self.problem
+        if problem.given is not None:
+            self.notes.append("The gradient was given as numbers, so that no nearby point could be probed.")
+            return []
+        point = generic_point(problem, self.rng)
+        if point is None:
+            self.notes.append("No generic nearby point with a finite loss was found, so that none was probed.")
+            return []
+        there = Problem(problem.loss, problem.grad, point, max_seconds=None)
+        there.max_evaluations, there.deadline = problem.remaining(), problem.deadline
+        there.started = problem.started
+        check = _Check(there, self.rtol, self.seed, self.rng, False, None, 1)
+        try:
+            value, analytic = there.value(), there.gradient()
+            if not math.isfinite(value) or not all(np.all(np.isfinite(array)) for array in analytic):
+                self.notes.append(
+                    "The loss or its gradient is not finite at the nearby point, so that it tells nothing."
+                )
+                return []
+            facts = check._circumstances(contracts.Contracts(value, analytic))
+            measured = [Measured.nothing(size) for size in there.parameters.sizes]
+            meter = Meter(there, facts)
+            share = NEARBY_ENTRIES if projected is None else max(1, 64 // max(1, len(measured)))
+            for tensor, size in enumerate(there.parameters.sizes):
+                meter.measure(tensor, _sample(analytic[tensor], size, share, self.rng), measured[tensor])
+        finally:
+            problem.evaluations += there.evaluations
+            problem.gradients += there.gradients
+        tensors = check._tensors(analytic, measured, sampled=True)
+        entries = sum(tensor.checked for tensor in tensors)
+        if not any(tensor.mismatched for tensor in tensors):
+            undecided = sum(tensor.unresolved for tensor in tensors)
+            left = f", {undecided} of them without a decision" if undecided else ""
+            self.notes.append(
+                f"{entries} entries were also measured at a generic nearby point{left}: no mistake there."
+            )
+            return []
+        return [
+            GradientReport(
+                tensors,
+                findings=findings_of(tensors, there.parameters.arrays),
+                evaluations=there.evaluations,
+                dtype=_dtype(there),
+                method="exhaustive",
+                label="at a nearby point",
+                environment=lambda: {**config(), "seed": self.seed},
+            )
+        ]
+
+    def _tensors(
+        self, analytic: Sequence[Float64Array], measured: Sequence[Measured], sampled: bool = False
+    ) -> list[TensorReport]:
+        parameters = self.problem.parameters
+        tensors = []
+        for name, shape, a, m in zip(parameters.names, parameters.shapes, analytic, measured, strict=True):
+            tensor = TensorReport(name, shape, a, m.numeric, m.uncertainty, m.status)
+            if tensor.checked < tensor.size and not sampled and not tensor.mismatched:
+                tensor.__dict__["verdict"] = Verdict.INCONCLUSIVE
+            tensors.append(tensor)
+        return tensors
+
+    def _tell(self) -> None:
+        problem, names = self.problem, self.problem.parameters.names
+        if self.stopped:
+            self.notes.append(f"The check ended early: {self.stopped}. What is not decided is not guessed.")
+        edges = [(entry, failure) for entry, failure in problem.failures.items() if entry[0] >= 0]
+        if edges:
+            (tensor, position), (t, error) = edges[0]
+            index = ", ".join(str(i) for i in np.unravel_index(position, problem.parameters.shapes[tensor]))
+            more = f"; so in {len(edges)} entries" if len(edges) > 1 else ""
+            self.notes.append(
+                f"The loss raised with {names[tensor]}[{index}] moved by {t:.3g} ({error}){more}: taken for the edge "
+                "of its domain, and measured closer or on the other side."
+            )
+
+
+def _with_stage(report: GradientReport, nearby: GradientReport) -> GradientReport:
+    """A report whose tensors are right at the point, or wrong, joined with the mistakes seen nearby."""
+    report.label = "at the point"
+    shown = report if not report.ok and report.mismatched else nearby
+    note = (
+        "At the point itself these mistakes do not show, or less: they vanish where a scale is 1 or a shift 0."
+        if shown is nearby
+        else "More mistakes show at a generic nearby point."
+    )
+    return GradientReport(
+        shown.tensors,
+        findings=[*nearby.findings, *report.findings] if shown is nearby else report.findings,
+        evaluations=report.evaluations,
+        seconds=report.seconds,
+        dtype=report.dtype,
+        method=report.method,
+        environment=report._environment,
+        stages=[report, nearby],
+        notes=[*report.notes, note],
+    )
+
+
+def _tasks(sizes: Sequence[int], chunk: int) -> Tasks:
+    if not chunk:
+        return [(tensor, np.arange(size)) for tensor, size in enumerate(sizes)]
+    rounds = range(0, max(sizes, default=0), chunk)
+    return [(t, np.arange(at, min(at + chunk, size))) for at in rounds for t, size in enumerate(sizes) if at < size]
+
+
+def _sample(analytic: Float64Array, size: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Some entries of a tensor: half of them those with the largest gradient, the others at random."""
+    if size <= count:
+        return list(range(size))
+    flat = np.abs(analytic).ravel()
+    largest = np.argpartition(flat, size - count // 2)[size - count // 2 :] if count > 1 else np.empty(0, np.intp)
+    others = rng.choice(size, count - largest.size, replace=False)
+    return sorted({int(i) for i in (*largest, *others)})
+
+
+def _dtype(problem: Problem) -> str:
+    names = {str(array.dtype.name) for array in problem.parameters.arrays}
+    return names.pop() if len(names) == 1 else "mixed" if names else ""
+
+
+def _validate(method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
+    for name, value, whole in (
+        ("max_evaluations", max_evaluations, True),
+        ("max_seconds", max_seconds, False),
+        ("rtol", rtol, False),
+    ):
+        kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
+        if not value >= 0:
+            raise ValueError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
+        raise ValueError(f"n_jobs: got {n_jobs!r}, expected a whole number other than 0")
