@@ -427,6 +427,10 @@ class StructuredPass {
     std::size_t end = first;
     while (end < plan.size() && row_by_row(end)) ++end;
     const Index n = plan[end - 1].n_out;
+    if (first == end) {
+      for (Index r = 0; r < rows; ++r) fetch(r, scratch.stack.data() + r * n);
+      return end;
+    }
     T* row = scratch.row.data();
     for (Index r = 0; r < rows; ++r) {
       const std::size_t at = static_cast<std::size_t>(r);

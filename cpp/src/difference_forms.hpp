@@ -238,13 +238,22 @@ class LossDifference {
   double cross_entropy(bool tangent, Index s, T* d) const {
     const T* p = probability_.data() + s * n_;
     const T own = d[targets_.labels[s]];
-    T sum = 0, largest = 0;
+    const T half = tangent ? T(0) : T(0.5);
+    T size = 0, sum = 0;
+#pragma omp simd reduction(max : size) reduction(+ : sum)
     for (Index c = 0; c < n_; ++c) {
       const T change = d[c] - own;
-      largest = std::max(largest, change);
-      sum += p[c] * (tangent ? change : expm1_accurate(change));
+      size = std::abs(change) > size ? std::abs(change) : size;
+      sum += p[c] * (change + half * change * change);
     }
-    if (tangent || (largest <= 1 && sum > T(-0.5))) return static_cast<double>(tangent ? sum : log1p_accurate(sum));
+    if (tangent || size < tiny<T>()) return static_cast<double>(sum - half * sum * sum);
+    T largest = 0;
+    sum = 0;
+    for (Index c = 0; c < n_; ++c) {
+      largest = std::max(largest, d[c] - own);
+      sum += p[c] * math::expm1(d[c] - own);
+    }
+    if (largest <= 1 && sum > T(-0.5)) return static_cast<double>(math::log1p(sum));
     for (Index c = 0; c < n_; ++c) d[c] += scores_[s * n_ + c];
     return plain_change(s, d);
   }

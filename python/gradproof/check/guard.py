@@ -61,5 +61,5 @@ def _disagree(point: Point, entries: Array, wanted: Array) -> Array:
     steps = (theta + wanted.astype(dtype)) - theta  # what the sum can hold
     ordinary = point.ordinary(entries, steps)
     change = ordinary - point.value
-    allowed = TOLERANCE * (point.rounding()[1] + np.finfo(dtype).eps / 2 * np.abs(ordinary))
+    allowed = TOLERANCE * (point.rounding[1] + np.finfo(dtype).eps / 2 * np.abs(ordinary))
     return np.asarray(~(np.abs(point.run(DIFFERENCE, steps, entries) - change) <= allowed))

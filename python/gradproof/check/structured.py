@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -96,7 +97,7 @@ class Point:
                 workspace,
             )
 
-    @property
+    @cached_property
     def value(self) -> float:
         """The data loss at the point."""
         return self.model._data_loss(self.scores, self.targets)[0]
@@ -113,6 +114,7 @@ class Point:
         _core.structured_pass(*self._core_arguments, what, steps, entries, change, kink)
         return change if entries is not None else change[self.first :]
 
+    @cached_property
     def rounding(self) -> tuple[Array, float]:
         """Standard deviations of the rounding errors of backpropagation, per parameter of the tail, and of the loss."""
         error = np.zeros(self.model.layout.size)
@@ -214,7 +216,7 @@ def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | Non
 
 def _rounding(point: Point, entries: Array | None) -> Array:
     """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
-    error = point.rounding()[0]
+    error = point.rounding[0]
     return ROUNDING * (error if entries is None else error[entries - point.first]) + UNDERFLOW[point.model.dtype.name]
 
 
@@ -284,7 +286,7 @@ def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array |
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((values[right] - values[left]) / width)
 
-    noise = ROUNDING / 4 * point.rounding()[1]
+    noise = ROUNDING / 4 * point.rounding[1]
     rounding = _rounding(point, entries)
     if scheme == "central":
         numeric = quotient(1, -1)
