@@ -1,0 +1,137 @@
+"""Read the cause of a wrong gradient from the pattern of the mismatch.
+
+Given per tensor the gradient under test ``a``, the measured one ``n`` and the uncertainty ``u`` of that, every pattern
+is a prediction of ``a`` with at most two fitted numbers. One that meets right and wrong entries alike, to within the
+uncertainty, is an explanation; of several the shortest is taken, and if there is none that is said. Across tensors in
+forward order the origin is told from what is wrong only through it (:mod:`gradproof.check.diagnosis.origin`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradproof.check.diagnosis.arrangement import explain_arrangement
+from gradproof.check.diagnosis.axes import explain_axes
+from gradproof.check.diagnosis.explanation import Explanation
+from gradproof.check.diagnosis.flow import clipped_to, explain_flow, explain_own
+from gradproof.check.diagnosis.origin import Case, assign, layers_of
+from gradproof.check.diagnosis.parts import explain_parts
+from gradproof.check.diagnosis.rounding import explain_rounding, norm_clipped
+from gradproof.check.diagnosis.tensor import Tensor
+from gradproof.check.diagnosis.values import explain_values
+from gradproof.check.diagnosis.wording import message, worst
+from gradproof.check.report import Finding
+
+__all__ = ["Tensor", "diagnose"]
+
+CONVINCING = 3  # entries that could have refuted a short explanation, so that no longer one need be tried
+
+
+def diagnose(tensors: Sequence[Tensor]) -> list[Finding]:
+    """Say what is probably wrong.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        All tensors in forward order, right and wrong.
+
+    Returns
+    -------
+    list of Finding
+        One per wrong tensor, the most probable origin first; those wrong only because of another (``upstream``) last.
+        ``evidence["candidates"]`` lists other causes where the pattern cannot tell.
+    """
+    if not any(tensor.is_wrong for tensor in tensors):
+        return []
+    cases = [Case(tensor, layer) for tensor, layer in zip(tensors, layers_of(tensors), strict=True)]
+    dimensions = _dimensions(tensors)
+    with np.errstate(all="ignore"):
+        for case in cases:
+            if case.tensor.is_wrong:
+                case.explanations = explanations(case.tensor, tensors, dimensions)
+        assign(cases)
+        findings = [(case, _finding(case, cases)) for case in cases if case.tensor.is_wrong]
+    findings.sort(key=lambda item: (item[0].role == "upstream", -item[0].layer))
+    return [finding for _, finding in findings]
+
+
+def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int, str]) -> list[Explanation]:
+    """All that explain one wrong tensor, the preferred first."""
+    if not tensor.count:
+        return []
+    found = list(explain_values(tensor, dimensions))
+    found += explain_rounding(tensor)
+    if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):
+        found += explain_arrangement(tensor, tensors)
+        found += explain_axes(tensor, tensors)
+    if not any(e.support >= CONVINCING for e in found):
+        found += explain_parts(tensor)
+    return sorted(found, key=lambda e: e.cost + (3 if e.support <= 0 else 0))
+
+
+def _dimensions(tensors: Sequence[Tensor]) -> dict[int, str]:
+    sizes: dict[int, str] = {}
+    for tensor in tensors:
+        for axis, size in enumerate(tensor.shape):
+            sizes.setdefault(size, f"the length of axis {axis} of {tensor.name}")
+    return sizes
+
+
+def _finding(case: Case, cases: Sequence[Case]) -> Finding:
+    statement = worst(case) if case.best is None else case.best.statement
+    if case.role == "upstream" and case.origin is not None:
+        text = message(case, cases, statement, "")
+        evidence = {**(case.best.evidence if case.best else {}), "origin": case.origin.name}
+        return Finding("upstream", case.tensor.name, text, 0.8, evidence)
+    if case.role == "flow" and (case.best is None or case.best.factor is None):
+        chosen = explain_flow(case, cases, statement)
+    else:
+        chosen = _as_clipping(explain_own(case, statement), case, cases)
+    return _said(chosen, case, cases)
+
+
+def _as_clipping(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Explanation:
+    """A factor that brings a norm to a round number."""
+    c = chosen.evidence.get("factor")
+    if chosen.cause != "scale" or c is None or chosen.evidence.get("meaning"):
+        return chosen
+    if case.role == "flow":
+        bound = norm_clipped([other.tensor for other in cases], c)
+    else:
+        bound = norm_clipped([case.tensor], c)
+    return chosen if bound is None else clipped_to(chosen, bound, case.role == "flow")
+
+
+def _said(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Finding:
+    rivals = [e.cause for e in case.explanations if e is not chosen and e.cost <= chosen.cost + 2]
+    candidates = [c for c in dict.fromkeys([*chosen.candidates, *rivals]) if c != chosen.cause]
+    evidence: dict[str, Any] = {key: value for key, value in chosen.evidence.items() if value is not None}
+    confidence = chosen.confidence
+    if rivals and any(cause != chosen.cause for cause in rivals):
+        confidence *= 0.75
+    if candidates:
+        evidence["candidates"] = [chosen.cause, *candidates] if chosen.cause != "unknown" else candidates
+    together = _together(chosen, case, cases)
+    text = message(case, cases, chosen.statement, chosen.hint + together)
+    if candidates and chosen.certainty < 0.9 and chosen.cause != "unknown":
+        text += f" It could also be: {', '.join(candidates)}."
+    return Finding(chosen.cause, case.tensor.name, text, float(np.clip(confidence, 0, 1)), evidence)
+
+
+def _together(chosen: Explanation, case: Case, cases: Sequence[Case]) -> str:
+    """Other tensors with the same penalty coefficient make it that of one λ."""
+    k = chosen.evidence.get("coefficient")
+    if chosen.cause != "regularization" or k is None:
+        return ""
+    same = [
+        other.tensor.name
+        for other in cases
+        if other is not case
+        and other.best is not None
+        and other.best.cause == "regularization"
+        and abs(other.best.evidence["coefficient"] - k) <= 1e-4 * abs(k)
+    ]
+    return f". {', '.join(same)}: the same coefficient" if same else ""

@@ -1,0 +1,131 @@
+"""Patterns that narrow number types and clipping leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gradproof.check.diagnosis.explanation import Explanation, everywhere, trial
+from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor
+
+# Name, relative rounding error.
+TYPES = (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8))
+
+
+def explain_rounding(t: Tensor) -> Iterator[Explanation]:
+    """Explanations by what the values can hold."""
+    yield from _narrow(t)
+    yield from _decimals(t)
+    yield from _clipped(t)
+
+
+def _held(a: Array, name: str) -> Array:
+    """`a` as the type holds it."""
+    with np.errstate(over="ignore", under="ignore"):
+        if name == "bfloat16":
+            bits = a.astype(np.float32).view(np.uint32)
+            return np.asarray(
+                ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32), np.float64
+            )
+        return a.astype(name).astype(np.float64)
+
+
+def _narrow(t: Tensor) -> Iterator[Explanation]:
+    known = t.known & (t.n != 0)
+    if known.sum() < 2 or not t.wrong.any():
+        return
+    a, n, u = t.a[known], t.n[known], t.u[known]
+    size = float(np.sqrt(np.mean(n**2)))
+    error = float(np.sqrt(np.mean((a - n) ** 2)))
+    for name, eps in sorted(TYPES, key=lambda item: item[1]):
+        held = bool(np.array_equal(_held(a, name), a))
+        # Sums of hundreds of terms lose some digits more than the rounding of the result.
+        if error > 100 * eps * size or error < 0.02 * eps * size or not (held or error > 10 * float(np.median(u))):
+            continue
+        if not held and (name == "bfloat16" or (name == "float16" and error > 4 * eps * size)):
+            continue
+        drift = abs(float(np.mean(np.sign(a - n))))
+        if not held and (drift > 0.6 and a.size > 8):
+            continue
+        support = int((np.abs(a - n) > u).sum())
+        statement = f"analytic differs from numeric by {error / size:.1e} of its size, as {name} rounding does"
+        if held:
+            statement += f", and every entry is a {name} number"
+        hint = f"Somewhere on the way to it values are held in {name}"
+        certainty = 0.97 if held else 0.7
+        yield Explanation(
+            "precision",
+            3.2 if held else 6.5,
+            support,
+            statement,
+            hint,
+            {"dtype": name},
+            None,
+            certainty,
+            () if held else ("derivative",),
+        )
+        return
+
+
+def _decimals(t: Tensor) -> Iterator[Explanation]:
+    a = t.a[t.known]
+    size = float(np.max(np.abs(a), initial=0))
+    if a.size < 4 or not size:
+        return
+    for digits in range(0, 9):
+        step = 10.0**-digits
+        if np.all(np.abs(a / step - np.rint(a / step)) < 1e-6) and np.any(a):
+            found = trial(t, t.n, t.u + 0.5 * step, exact=False)
+            if found.odd.any() or step > size:
+                return
+            statement = f"analytic = numeric rounded to {digits} decimals {everywhere(t, found.odd)}"
+            hint = "Values are rounded or held as integers"
+            yield Explanation(
+                "precision",
+                3.5,
+                int((np.abs(t.r[t.known]) > t.u[t.known]).sum()),
+                statement,
+                hint,
+                {"decimals": digits},
+                None,
+            )
+            return
+
+
+def _clipped(t: Tensor) -> Iterator[Explanation]:
+    size = float(np.max(np.abs(t.a[t.known]), initial=0))
+    with np.errstate(invalid="ignore"):
+        at = t.known & (np.abs(t.a) == size) & t.wrong
+        low = bool(np.any(t.a[at] < 0))
+        high = bool(np.any(t.a[at] > 0))
+        inside = t.clear & ~t.wrong
+    if not size or not at.any() or np.any(np.abs(t.n[at]) < size):
+        return
+    bounds = (-size if low else -np.inf, size if high else np.inf)
+    found = trial(t, np.clip(t.n, *bounds), t.u, exact=True)
+    if not found.accepted or (at.sum() < 2 and not _round(size)):
+        return
+    statement = f"analytic = clip(numeric, ±{size:.6g}) {everywhere(t, found.odd)}; {int(at.sum())} stand at the bound"
+    support = int(at.sum()) + int(inside.sum() > 0)
+    yield Explanation(
+        "clipping", 3, support, statement, "The gradient is clipped: check it before that", {"bound": size}
+    )
+
+
+def _round(value: float) -> bool:
+    return bool(abs(value - float(f"{value:.1g}")) < 1e-12 * abs(value)) or float(f"{value:.2g}") == value
+
+
+def norm_clipped(tensors: Sequence[Tensor], factor: float) -> float | None:
+    """The bound, if the norm of these gradients is a round number and one factor below 1 brought them to it."""
+    if not 0 < factor < 1 or not all(t.whole for t in tensors):
+        return None
+    norm = float(np.sqrt(sum(float(np.sum(t.a**2)) for t in tensors)))
+    rounded = float(f"{norm:.2g}")
+    return rounded if norm and abs(norm - rounded) <= 1e-5 * rounded else None
+
+
+def saturated(t: Tensor) -> bool:
+    """Whether some wrong values are hardly larger than their uncertainty, so that no pattern can be trusted."""
+    return bool(np.all(np.abs(t.r[t.wrong & t.known]) <= CLEAR * t.u[t.wrong & t.known]))

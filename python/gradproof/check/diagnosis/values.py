@@ -1,0 +1,136 @@
+"""Patterns of the entries' values: zero, sign, a constant factor, a term in the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from gradproof.check.diagnosis.explanation import Explanation, everywhere, odd_ones, trial
+from gradproof.check.diagnosis.factors import name_factor
+from gradproof.check.diagnosis.fits import proportion, two_terms
+from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor
+
+
+def explain_values(tensor: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
+    """Explanations of ``a`` from ``n`` and the parameters, entry by entry."""
+    one = [*_zero(tensor), *_absolute(tensor), *_factor(tensor, dimensions), *_penalty(tensor)]
+    yield from one
+    if not one:
+        yield from _factor_and_penalty(tensor, dimensions)
+
+
+def _zero(t: Tensor) -> Iterator[Explanation]:
+    found = trial(t, np.zeros_like(t.a), t.u, exact=True)
+    if not (found.accepted and found.support):
+        return
+    statement = f"analytic = 0 {everywhere(t, found.odd)}, where numeric reaches {np.nanmax(np.abs(t.n)):.3g}"
+    if t.a.any():
+        hint = "The zeros are rounding errors of a sum that cancels: it may be taken over the wrong axis"
+        yield Explanation(
+            "missing-term", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0, 0.6, ("reduction",)
+        )
+        return
+    hint = "It is never written, or the path to it is cut off"
+    yield Explanation("missing-term", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0)
+
+
+def _absolute(t: Tensor) -> Iterator[Explanation]:
+    for sign in (1.0, -1.0):
+        found = trial(t, sign * np.abs(t.n), t.u, exact=True)
+        both = int((t.n[t.clear] > 0).sum()), int((t.n[t.clear] < 0).sum())
+        if found.accepted and min(both) > 0 and found.support > 2:
+            statement = f"analytic = {'-' if sign < 0 else ''}|numeric| {everywhere(t, found.odd)}"
+            yield Explanation("sign", 2.5, found.support, statement, "The sign is lost", {"absolute": True})
+
+
+def _factor(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
+    fit = proportion(t.a, t.n, t.u)
+    if fit is None or fit[0] == 0:
+        return
+    c, error = fit
+    found = trial(t, c * t.n, (1 + abs(c)) * t.u + error * np.abs(t.n), fitted=1)
+    if not found.accepted or abs(c - 1) <= 3 * error:
+        return
+    where, evidence = everywhere(t, found.odd), {"factor": c, "standard_error": error, **odd_ones(t, found.odd)}
+    words = name_factor(c, error, dimensions)
+    if abs(c + 1) <= max(4 * error, 1e-6):
+        evidence["factor"] = -1.0
+        yield Explanation(
+            "sign", 1, found.support + 1, f"analytic = -numeric {where}", "A minus is lost", evidence, -1.0
+        )
+        return
+    evidence["meaning"] = words
+    statement = f"analytic = {shown(c)} × numeric {where}" + (f" (± {error:.1g})" if error > 5e-4 * abs(c) else "")
+    hint = f"Probably {words}" if words else "Look for a stray factor"
+    bonus = 0 if words is None else 1
+    yield Explanation("scale", 3 - bonus, found.support + bonus, statement, hint, evidence, c)
+
+
+def _terms(t: Tensor) -> Iterator[tuple[str, str, Array]]:
+    yield "θ", "L2", t.x
+    yield "sign(θ)", "L1", np.sign(t.x)
+
+
+def _penalty(t: Tensor) -> Iterator[Explanation]:
+    for symbol, norm, x in _terms(t):
+        fit = proportion(t.r, x, t.u * np.max(np.abs(x), initial=0) / max(float(np.nanmax(np.abs(t.r))), 1e-300))
+        if fit is None:
+            continue
+        k = fit[0]
+        error = _error(x, t.u)
+        tolerance = t.u + error * np.abs(x)
+        found = trial(t, t.n + k * x, tolerance, fitted=1)
+        telling = int((np.abs(k * x) > CLEAR * tolerance)[t.known & ~found.odd].sum()) - 1
+        if found.accepted and telling >= 0 and abs(k) > 3 * error:
+            statement = f"analytic = numeric {'+' if k > 0 else '-'} {abs(k):.6g} {symbol} {everywhere(t, found.odd)}"
+            evidence = {"coefficient": k, "term": symbol, "standard_error": error, **odd_ones(t, found.odd)}
+            one_sign = np.ptp(np.sign(t.x[t.known])) == 0  # a constant residual then, which has other causes
+            cost = 3 if norm == "L2" else 4.2 if one_sign else 3.5
+            yield Explanation("regularization", cost, telling, statement, _which(t, k, norm), evidence)
+
+
+def _which(t: Tensor, k: float, norm: str) -> str:
+    if k < 0:
+        return f"The {norm} term is missing, or its coefficient too small by {-k:.6g} (λ/m against λ/2m?)"
+    if len(t.shape) < 2:
+        return f"An {norm} term too many: biases, γ and β are not regularized, or it is added twice"
+    return f"The {norm} term is added twice, or its coefficient too large by {k:.6g} (λ/m against λ/2m?)"
+
+
+def _error(x: Array, u: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        total = float(np.nansum((x / u) ** 2))
+    return 1 / np.sqrt(total) if total > 0 else np.inf
+
+
+def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
+    for symbol, _norm, x in _terms(t):
+        fit = two_terms(t.a[t.known], t.n[t.known], x[t.known], t.u[t.known])
+        if fit is None:
+            continue
+        c, k = fit
+        if abs(c - 1) < 1e-6:  # one odd entry beside right ones
+            continue
+        tolerance = (1 + abs(c)) * t.u * (1 + 4 / np.sqrt(t.count))
+        found = trial(t, c * t.n + k * x, tolerance, fitted=2)
+        if not found.accepted or found.support < 2:
+            continue
+        words = name_factor(c, 1e-6 * abs(c), dimensions)
+        penalty = k / (1 - c) if abs(1 - c) > 1e-9 else None
+        statement = (
+            f"analytic = {shown(c)} × numeric {'+' if k > 0 else '-'} {abs(k):.6g} {symbol} {everywhere(t, found.odd)}"
+        )
+        hint = f"The data part is scaled by {shown(c)}" + (f", probably {words}" if words else "")
+        if penalty is not None:
+            hint += f"; the penalty is not, if its coefficient is {penalty:.6g}"
+        evidence = {"factor": c, "coefficient": k, "penalty": penalty, "meaning": words, **odd_ones(t, found.odd)}
+        cause = "sign" if abs(c + 1) < 1e-6 else "scale"
+        if abs(c) < 1e-6:
+            c, cause, hint = 0.0, "missing-term", "Only the penalty is there: the path of the data part is cut off"
+        yield Explanation(cause, 6, found.support, statement, hint, evidence, c)
+
+
+def shown(c: float) -> str:
+    """A factor with the digits that a reader wants."""
+    return f"{c:.3f}" if 0.01 <= abs(c) < 1e4 else f"{c:.4g}"
