@@ -1,0 +1,251 @@
+"""The error of a gradient along a random direction, with an uncertainty.
+
+Along ``x + t v`` the analytic gradient ``a`` predicts the change ``a . v t``. What the loss does beyond it,
+``r(t) = f(x + d) - f(x) - a . d`` with the displacements ``d`` that the dtype really holds, has the slope
+``(n - a) . v`` at 0. Four values give it: ``D1 = (r(h) - r(-h)) / 2h``, ``D2`` the same at ``2h``, and
+``D = (4 D1 - D2) / 3``.
+
+Its uncertainty has three parts. Rounding: the standard deviation of ``D`` is 0.95 sigma / h. Truncation: ``|D - D1|``,
+the error of the poorer formula. Kinks on the line: what the difference of the one-sided slopes, which vanishes like
+``h`` for a smooth function, leaves when extrapolated to 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gradproof.check.evaluate import Array, Box, Float64Array, Problem
+from gradproof.check.noise import EPS32, EPS64, difference_table
+
+SMALLEST: Final = 0.5  # of |v| in units of the scale
+MEAN_SQUARE: Final = 13 / 12  # of v in units of the scale
+NOISE: Final = 7.5  # sigma / h, eight standard deviations: sigma itself is a rough estimate
+GAP_NOISE: Final = 20.0  # the same for the extrapolated difference of the one-sided slopes
+ROUNDING: Final = 32  # units of roundoff that an analytic gradient may be wrong by
+LARGEST_STEP: Final = 0.25
+SMALLEST_STEP: Final = 2.0**-26
+
+
+@dataclass(frozen=True)
+class Block:
+    """Parts of tensors, each ``(tensor, slices)`` with explicit bounds."""
+
+    pieces: tuple[tuple[int, Box], ...]
+
+    @classmethod
+    def whole(cls, problem: Problem, tensors: Sequence[int]) -> Block:
+        """All of these tensors."""
+        return cls(tuple((t, tuple(slice(0, n) for n in problem.parameters.shapes[t])) for t in tensors))
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return sum(math.prod(s.stop - s.start for s in box) for _, box in self.pieces)
+
+    def halves(self, first_axis: int = 0) -> tuple[Block, Block] | None:
+        """Two halves: of the tensors, else along the first axis that has an extent, from `first_axis` on and around.
+
+        None for a single entry.
+        """
+        if len(self.pieces) > 1:
+            middle = len(self.pieces) // 2
+            return Block(self.pieces[:middle]), Block(self.pieces[middle:])
+        tensor, box = self.pieces[0]
+        for axis in (*range(first_axis, len(box)), *range(first_axis)):
+            part = box[axis]
+            if part.stop - part.start > 1:
+                middle = (part.start + part.stop) // 2
+                low, high = slice(part.start, middle), slice(middle, part.stop)
+                return (
+                    Block(((tensor, (*box[:axis], low, *box[axis + 1 :])),)),
+                    Block(((tensor, (*box[:axis], high, *box[axis + 1 :])),)),
+                )
+        return None
+
+
+def direction(problem: Problem, tensors: Sequence[int], rng: np.random.Generator, relative: bool) -> dict[int, Array]:
+    """Signed random directions: ``+-U(0.5, 1.5)`` with independent signs, times the scale of the tensor.
+
+    Signs alone would cancel the exchange of two entries half of the time.
+
+    Parameters
+    ----------
+    relative : bool
+        Whether every entry has a scale of its own, its magnitude (zeros stay where they are): parameters of very
+        different sizes, and domains that a common scale would leave.
+    """
+    moves: dict[int, Array] = {}
+    for tensor in tensors:
+        x = problem.x(tensor)
+        u = rng.random(x.shape, dtype=np.float32)
+        u -= np.float32(0.5)
+        v = np.asarray(np.copysign(np.float32(0.5), u) + 2 * u)
+        moves[tensor] = np.abs(x, dtype=np.float64) * v if relative else v * np.float64(scale(x))
+    return moves
+
+
+def scale(x: Array) -> float:
+    """Root mean square of a tensor, as a power of two; 1 if it is zero."""
+    largest = float(np.max(np.abs(x), initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return 1.0
+    flat = np.ravel(x, order="K") / largest
+    rms = largest * math.sqrt(float(np.dot(flat, flat)) / flat.size)
+    return math.ldexp(1.0, math.frexp(rms)[1] - 1)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Measured slope of the error along a line.
+
+    Attributes
+    ----------
+    value : float
+        ``(n - a) . v``.
+    bar : float
+        Its uncertainty: what a right gradient may show.
+    h, noise, bias, gap : float
+        The step; the parts of the uncertainty from rounding of the loss, truncation, and kinks.
+    """
+
+    value: float
+    bar: float
+    h: float = 0.0
+    noise: float = 0.0
+    bias: float = 0.0
+    gap: float = 0.0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the error is beyond the uncertainty."""
+        return abs(self.value) > self.bar
+
+    def agrees(self, other: Residual) -> bool:
+        """Whether two measurements of one slope are consistent."""
+        return abs(self.value - other.value) <= self.bar + other.bar
+
+
+class Line:
+    """The loss along a direction restricted to a block; values are kept by step.
+
+    Parameters
+    ----------
+    problem : Problem
+    block : Block
+    moves : mapping of int to array
+        The direction, whole tensors.
+    analytic : sequence of float64 ndarray
+        The gradient under test, whole tensors.
+    f0, sigma : float
+        The loss at the point, and the standard deviation of its rounding.
+    rtol : float
+        Relative errors up to this are right as well.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        block: Block,
+        moves: Mapping[int, Array],
+        analytic: Sequence[Float64Array],
+        f0: float,
+        sigma: float,
+        rtol: float = 0.0,
+    ) -> None:
+        self._problem = problem
+        self._boxes = [(t, box, moves[t][box]) for t, box in block.pieces]
+        self._analytic = [analytic[t][box] for t, box in block.pieces]
+        self._f0 = f0
+        self.sigma = sigma
+        self._values: dict[float, float] = {}
+        self.flat = True  # whether all values so far are the one at the point
+        eps = [EPS32 if problem.single[t] else EPS64 for t, _ in block.pieces]
+        lengths = [_length(a, v) for a, (_, _, v) in zip(self._analytic, self._boxes, strict=True)]
+        self.length = math.hypot(*lengths)  # typical size of a . v
+        self._allowed = math.hypot(*(ROUNDING * e * n for e, n in zip(eps, lengths, strict=True)))
+        self._allowed += (rtol if block.size == 1 else 3 * rtol) * self.length
+
+    def at(self, t: float) -> float:
+        """``r(t)``; NaN where the loss has no value."""
+        if t not in self._values:
+            value, displacements = self._problem.value_in(self._boxes, t)
+            self.flat = self.flat and value == self._f0
+            predicted = sum(_dot(a, d) for a, d in zip(self._analytic, displacements, strict=True))
+            self._values[t] = value - self._f0 - predicted
+        return self._values[t]
+
+    def residual(self, h: float) -> Residual | None:
+        """Measure with one step; None where the loss has no value on the way."""
+        right, left, far_right, far_left = (self.at(t) for t in (h, -h, 2 * h, -2 * h))
+        if not math.isfinite(right + left + far_right + far_left):
+            return None
+        near, far = (right - left) / (2 * h), (far_right - far_left) / (4 * h)
+        value = (4 * near - far) / 3
+        noise = NOISE * self.sigma / h
+        bias = abs(value - near)
+        jump = 2 * (right + left) / h - (far_right + far_left) / (2 * h)
+        gap = max(0.0, abs(jump) - GAP_NOISE * self.sigma / h)
+        return Residual(value, noise + bias + gap / 2 + self._allowed, h, noise, bias, gap)
+
+    def first_step(self) -> float:
+        """Where rounding and truncation should balance, if the loss is as curved as it is steep."""
+        if self.length == 0.0:
+            return 2.0**-8
+        return _power_of_two(min(max((self.sigma / self.length) ** (1 / 3), SMALLEST_STEP), 2.0**-5))
+
+    def balanced(self, h: float, tries: int = 4) -> Residual | None:
+        """Measure, moving the step to where the parts of the uncertainty balance; the least uncertain result."""
+        best: Residual | None = None
+        seen: set[float] = set()
+        for _ in range(tries):
+            h = min(max(h, SMALLEST_STEP), LARGEST_STEP)
+            if h in seen:
+                break
+            seen.add(h)
+            result = self.residual(h)
+            if result is None:
+                h /= 16
+                continue
+            if best is None or result.bar < best.bar:
+                best = result
+            other = result.bias + result.gap / 2
+            if other > 4 * result.noise:
+                ratio = result.noise / other if result.noise else 0.0
+                h *= _power_of_two(max(ratio ** (1 / 3), 2.0**-6))
+            elif 8 * other < result.noise:
+                h *= 4
+            else:
+                break
+        return best
+
+    def own_noise(self, increment: float) -> float:
+        """Standard deviation of the rounding on this very line, beside the point, as far as it can be told."""
+        values = [self.at(k * increment) for k in range(1, 9)]
+        if not all(map(math.isfinite, values)):
+            return 0.0
+        table = difference_table(values)
+        return table.level if table.state == "ok" else 0.0
+
+
+def _dot(a: Array, b: Array) -> float:
+    if a.flags.c_contiguous and b.flags.c_contiguous:
+        return float(np.dot(a.reshape(-1), b.reshape(-1)))
+    return float(np.sum(a * b))
+
+
+def _length(a: Array, v: Array) -> float:
+    product = np.asarray(a * v)
+    largest = float(np.max(np.abs(product), initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    product /= largest
+    return largest * math.sqrt(float(np.sum(np.square(product, out=product))))
+
+
+def _power_of_two(x: float) -> float:
+    return math.ldexp(1.0, math.frexp(x)[1] - 1)

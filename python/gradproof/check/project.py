@@ -1,0 +1,346 @@
+"""Projected mode: gradients too large to measure entry by entry.
+
+Two random signed directions per tensor tell whether its gradient is right, and their uncertainty tells how small an
+error they would have shown; what is wrong is then taken apart down to its entries (`bisect`). A few hundred evaluations
+do for ten million parameters, and memory stays a small multiple of the parameters.
+
+**Power.** An error ``delta`` in one entry changes the slope along ``v`` by ``delta v_j`` with ``|v_j| >= s / 2``, where
+``s`` is the scale of the tensor's directions. Whatever the uncertainty ``E`` hides, ``|delta| >= 4 E / s`` is beyond
+it. ``detectable`` is this bound over the root mean square of the tensor's analytic gradient (where every entry has a
+scale of its own: of gradient times scale): the relative error that is surely seen in one entry of typical size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from gradproof.check.bisect import Bisection, Search, describe
+from gradproof.check.evaluate import Array, BudgetSpent, Float64Array, Problem
+from gradproof.check.noise import loss_noise
+from gradproof.check.probe import MEAN_SQUARE, SMALLEST, Block, Line, Residual, direction
+from gradproof.check.tensor_report import EntryReport, TensorReport, Verdict
+
+PROBES: Final = 2  # that must pass, per tensor
+GROUPS: Final = 32  # more tensors than this are probed together at first
+ROUNDS: Final = 8  # of bisection, correction and new probes
+RESOLVED: Final = 0.1  # an uncertainty above this part of the slope's typical size tells nothing ...
+RELEVANT: Final = 1e-3  # ... nor above this part of that of the tensor with the largest
+
+
+@dataclass
+class Projection:
+    """Outcome of projected mode.
+
+    Attributes
+    ----------
+    tensors : list of TensorReport
+        In the order asked for. `matched` counts the entries that a passing direction covers.
+    notes : list of str
+        What could not be resolved, where errors lie that were not taken apart to entries, and why.
+    blocks : dict
+        Number of a tensor to the blocks of it that are wrong as a whole.
+    """
+
+    tensors: list[TensorReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    blocks: dict[int, list[Block]] = field(default_factory=dict)
+
+
+def project(
+    problem: Problem,
+    analytic: Sequence[Float64Array],
+    tensors: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+    f0: float | None = None,
+    sigma: float | None = None,
+    rtol: float | None = None,
+) -> Projection:
+    """Check a gradient by random directions, and find its wrong entries.
+
+    Parameters
+    ----------
+    problem : Problem
+    analytic : sequence of float64 ndarray
+        The gradient under test; not changed.
+    tensors : sequence of int, optional
+        Numbers of the tensors to check; all by default.
+    seed : int
+    f0, sigma : float, optional
+        The loss at the point and the standard deviation of its rounding, if known.
+    rtol : float, optional
+        Relative errors up to this are right.
+    """
+    chosen = list(range(len(analytic))) if tensors is None else list(tensors)
+    check = _Check(problem, list(analytic), seed, rtol or 0.0)
+    notes: list[str] = []
+    try:
+        check.f0 = problem.value() if f0 is None else f0
+        check.sigma = loss_noise(problem, check.f0, check.rng).sigma if sigma is None else sigma
+        check.run([t for t in chosen if problem.size(t)])
+    except BudgetSpent as spent:
+        notes.append(f"{spent}: what is not reported was not checked")
+    results = [check.results.get(t, _Result()) for t in chosen]
+    reports = [_report(problem, t, analytic[t], result) for t, result in zip(chosen, results, strict=True)]
+    notes += [f"{problem.parameters.names[t]}: {r.note}" for t, r in zip(chosen, results, strict=True) if r.note]
+    blocks = {t: r.blocks for t, r in zip(chosen, results, strict=True) if r.blocks}
+    return Projection(reports, notes, blocks)
+
+
+@dataclass
+class _Result:
+    """What is known about one tensor."""
+
+    state: str = "unchecked"  # "right", "wrong" (taken apart to entries), "blocks" (not all of it), "unresolved"
+    detectable: float = math.nan
+    relative_error: float = math.nan
+    entries: list[EntryReport] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass
+class _Probe:
+    """One direction over a group of tensors and what it showed."""
+
+    moves: Mapping[int, Array]
+    line: Line
+    residual: Residual | None
+
+
+class _Check:
+    def __init__(self, problem: Problem, analytic: list[Float64Array], seed: int, rtol: float) -> None:
+        self.problem = problem
+        self.analytic = analytic  # wrong entries are corrected here, in copies, so that others show
+        self.rng = np.random.default_rng((seed, 0))
+        self.results: dict[int, _Result] = {}
+        self.f0 = math.nan
+        self.sigma = 0.0
+        self._seed = seed
+        self._rtol = rtol
+        self._corrected: set[int] = set()
+        self._relative: set[tuple[int, ...]] = set()  # groups that get a scale per entry
+        self._lengths: dict[int, float] = {}
+        self._steps: dict[tuple[int, ...], float] = {}
+
+    def run(self, tensors: Sequence[int]) -> None:
+        """All tensors are probed before the first is taken apart, so that a small budget leaves none unseen."""
+        together = -(-len(tensors) // GROUPS)
+        groups = [tuple(tensors[i : i + together]) for i in range(0, len(tensors), together)] if tensors else []
+        suspects: list[tuple[int, ...]] = []
+        while groups:
+            group = groups.pop(0)
+            state = self._screen(group)
+            if len(group) > 1:  # then each on its own, where together was not enough
+                groups += [(t,) for t in group if state == "suspect" or self.results[t].state != "right"]
+            elif state == "suspect":
+                suspects.append(group)
+        self._revise()
+        for group in suspects:
+            self._take_apart(group[0])
+
+    # Probing
+
+    def _probe(self, group: tuple[int, ...], number: int) -> _Probe:
+        """One direction: the step where rounding and truncation balance, found anew only if the last one is bad."""
+        moves = direction(
+            self.problem, group, np.random.default_rng((self._seed, 1, group[0], number)), group in self._relative
+        )
+        line = self._line(moves, Block.whole(self.problem, group))
+        residual = line.balanced(self._steps.get(group, 0.0) or line.first_step())
+        if residual is None and group not in self._relative:
+            self._relative.add(group)
+            return self._probe(group, number)
+        if residual is not None:
+            self._steps[group] = residual.h
+        return _Probe(moves, line, residual)
+
+    def _line(self, moves: Mapping[int, Array], block: Block) -> Line:
+        return Line(self.problem, block, moves, self.analytic, self.f0, self.sigma, self._rtol)
+
+    def _screen(self, group: tuple[int, ...]) -> str:
+        """``"right"``, ``"suspect"`` or ``"unresolved"``, with the results of all but suspects."""
+        seen: list[Residual] = []
+        flat = True
+        lengths: dict[int, float] = {}
+        for number in range(PROBES):
+            probe = self._probe(group, number)
+            if probe.residual is None:
+                self.results |= {t: _Result("unresolved", note=_NO_VALUE) for t in group}
+                return "unresolved"
+            if not lengths:
+                lengths = {t: self._line(probe.moves, Block.whole(self.problem, [t])).length for t in group}
+                self._lengths |= lengths
+            flat = flat and probe.line.flat
+            if probe.residual.wrong:
+                state, residual = _confirm(probe)
+                if state == "unresolved" and len(group) == 1:
+                    self.results[group[0]] = _Result("unresolved", note=_UNSTEADY)
+                if state != "right":
+                    return "suspect" if state == "wrong" or len(group) > 1 else state
+                seen.append(residual)
+            else:
+                seen.append(probe.residual)
+        for t in group:
+            self.results[t] = self._passed(t, seen, flat)
+        return "right"
+
+    def _passed(self, tensor: int, seen: Sequence[Residual], flat: bool = False) -> _Result:
+        """The result of a tensor all of whose directions agree."""
+        length = self._lengths[tensor]
+        bar = min(residual.bar for residual in seen)
+        typical = length / math.sqrt(MEAN_SQUARE * self.problem.size(tensor))
+        detectable = 2 / SMALLEST * bar / typical if typical else math.nan
+        slope = math.sqrt(sum(r.value**2 for r in seen) / len(seen))
+        error = min(1.0, slope / (2 * length)) if length else 0.0
+        state = "right" if bar <= RESOLVED * length or (flat and length == 0.0) else "dim"
+        return _Result(state, detectable, error)
+
+    def _revise(self) -> None:
+        """What is dim on its own passes where it is small beside the largest slope of all tensors."""
+        largest = max(self._lengths.values(), default=0.0)
+        for tensor, result in self.results.items():
+            if result.state == "dim":
+                length = self._lengths[tensor]
+                bar = result.detectable * SMALLEST / 2 * length / math.sqrt(MEAN_SQUARE * self.problem.size(tensor))
+                small = length == 0.0 or bar <= RESOLVED * RELEVANT * largest
+                result.state = "right" if small else "unresolved"
+                result.note = "" if small else _DIM
+
+    # Taking apart
+
+    def _take_apart(self, tensor: int) -> None:
+        group = (tensor,)
+        result = self.results[tensor] = _Result("blocks")
+        passed: list[Residual] = []
+        number = rounds = 0
+        try:
+            while len(passed) < PROBES:
+                probe = self._probe(group, number)
+                number += 1
+                if probe.residual is None:
+                    break
+                state, residual = _confirm(probe) if probe.residual.wrong else ("right", probe.residual)
+                if state == "right":
+                    passed.append(residual)
+                    continue
+                passed = []
+                rounds += 1
+                if state == "unresolved" or rounds > ROUNDS:
+                    result.note = _UNSTEADY if state == "unresolved" else _ENDLESS
+                    break
+                bisection = self._bisection(probe.moves)
+                search = bisection.run(Block.whole(self.problem, group), residual)
+                self._learn(result, search)
+                if search.frontier:
+                    result.blocks = search.frontier
+                    result.note = _where(search, self.problem.parameters.shapes[tensor])
+                    slope = (
+                        min(1.0, abs(residual.value) / (2 * self._lengths[tensor])) if self._lengths[tensor] else 1.0
+                    )
+                    result.relative_error = slope
+                    result.entries += [entry for _, entry in bisection.sample(search.frontier, self.rng)]
+                    break
+                if not search.entries:
+                    result.note = _NO_ENTRY
+                    break
+        except BudgetSpent as spent:
+            result.note = result.note or f"{spent} before all of its wrong entries were found"
+            return
+        if len(passed) >= PROBES:
+            result.state = "wrong"
+            result.detectable = self._passed(tensor, passed).detectable
+
+    def _bisection(self, moves: Mapping[int, Array]) -> Bisection:
+        return Bisection(lambda block: self._line(moves, block), self.problem, moves, self.analytic, self._rtol)
+
+    def _learn(self, result: _Result, search: Search) -> None:
+        """Keep the wrong entries, and correct them, so that the next direction shows what is left."""
+        for tensor, entry in search.entries:
+            if tensor not in self._corrected:
+                self._corrected.add(tensor)
+                self.analytic[tensor] = self.analytic[tensor].copy()
+            self.analytic[tensor][entry.index] = entry.numeric
+            result.entries.append(entry)
+
+
+_NO_VALUE = "the loss has no finite value nearby in some direction, so that nothing could be measured"
+_UNSTEADY = "the measured slope depends on the step (kinks, or noise, along the direction): not resolved"
+_ENDLESS = "wrong entries kept turning up; the search was given up"
+_NO_ENTRY = "wrong along a direction, but the error came apart into entries too small to see alone"
+_DIM = "the noise of the loss hides it: an error of a tenth of the whole tensor would not be seen"
+
+
+def _confirm(probe: _Probe) -> tuple[str, Residual]:
+    """Before accusing: the noise of this very line, and another step."""
+    line, residual = probe.line, probe.residual
+    assert residual is not None
+    line.sigma = max(line.sigma, line.own_noise(residual.h / 16))
+    again = line.residual(residual.h)
+    assert again is not None  # its values are known
+    if not again.wrong:
+        return "right", again
+    for factor in (2.0, 0.5, 0.25):
+        other = line.residual(residual.h * factor)
+        if other is not None and other.wrong and other.agrees(again):
+            return "wrong", again
+    return "unresolved", again
+
+
+def _where(search: Search, shape: Sequence[int]) -> str:
+    place = describe(search.frontier, shape)
+    place = {"throughout": "wrong throughout"}.get(place, f"wrong in {place}")
+    return f"{place}: too many entries to name them all" if search.dense else f"{place}; the budget is spent"
+
+
+def _report(problem: Problem, tensor: int, analytic: Float64Array, result: _Result) -> TensorReport:
+    name, shape, size = problem.parameters.names[tensor], problem.parameters.shapes[tensor], problem.size(tensor)
+    if result.state == "unchecked":
+        return TensorReport.from_counts(name, shape)
+    if result.state in ("right", "unresolved"):
+        right = result.state == "right"
+        return TensorReport.from_counts(
+            name,
+            shape,
+            matched=size * right,
+            unresolved=size * (not right),
+            relative_error=result.relative_error,
+            detectable=result.detectable,
+        )
+    wrong = [entry for entry in result.entries if entry.status in ("mismatch", "kink-mismatch")]
+    matched = [entry for entry in result.entries if entry.status == "match"]
+    error = result.relative_error
+    if math.isnan(error):
+        error = _relative_error(analytic, wrong)
+    rest = size - len(wrong)
+    known = result.state == "wrong"
+    return TensorReport.from_counts(
+        name,
+        shape,
+        matched=rest if known else len(matched),
+        mismatched=len(wrong) or 1,  # that something is wrong is known, even where not which entry
+        unresolved=0 if known else max(rest - len(matched) - (not wrong), 0),
+        relative_error=error,
+        max_relative_error=max((entry.relative_error for entry in wrong), default=math.nan),
+        detectable=result.detectable,
+        verdict=Verdict.FAIL,
+        entries=sorted(result.entries, key=lambda entry: (entry.status == "match", -_excess(entry))),
+    )
+
+
+def _excess(entry: EntryReport) -> float:
+    return abs(entry.analytic - entry.numeric) / max(entry.uncertainty, 1e-300)
+
+
+def _relative_error(analytic: Float64Array, wrong: Sequence[EntryReport]) -> float:
+    """Ng's measure, with all entries right but those named."""
+    a = float(np.linalg.norm(analytic.ravel()))
+    changed = sum(entry.numeric**2 - entry.analytic**2 for entry in wrong)
+    n = math.sqrt(max(a * a + changed, 0.0))
+    difference = math.sqrt(sum((entry.analytic - entry.numeric) ** 2 for entry in wrong))
+    return difference / (a + n) if a + n else 0.0
