@@ -107,7 +107,7 @@ class Problem:
         """A structure like the caller's at the point ``x + h moves``, in arrays of its own."""
         arrays = list(self.parameters.arrays)
         for tensor, move in moves.items():
-            arrays[tensor] = arrays[tensor] + np.asarray(h * move, arrays[tensor].dtype)
+            arrays[tensor] = np.asarray(arrays[tensor] + h * move, arrays[tensor].dtype)
         return self.parameters.rebuild(arrays)
 
     # Budget

@@ -217,7 +217,11 @@ class _Check:
     def _project(self, facts: Circumstances) -> list[TensorReport]:
         from gradproof.check.project import project
 
-        return project(self.problem, facts, seed=self.seed)
+        found = project(
+            self.problem, facts.analytic, seed=self.seed, f0=facts.f0, sigma=facts.noise.sigma, rtol=self.rtol
+        )
+        self.notes += found.notes
+        return found.tensors
 
     def _nearby(self, known: contracts.Contracts, projected: list[TensorReport] | None) -> list[GradientReport]:
         """The check of some entries at a generic point nearby, if it finds a mistake; else a note."""

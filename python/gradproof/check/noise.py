@@ -25,6 +25,7 @@ EPS32: Final = 2.0**-24
 MACRO: Final = 19  # spacings are 2^-p relative to the parameters; this one is exact in float32
 MICRO: Final = 32
 POINTS: Final = 9
+BETWEEN: Final = tuple(range(20, 32))
 WIDER: Final = (16, 13, 10, 7, 4, 2)  # until a quantised function moves
 
 
@@ -59,6 +60,7 @@ class _Table:
     state: str
     level: float
     gap: float = math.inf  # smallest step seen
+    jumps: float = 0.0  # largest jump, if jumps are few and all else is smooth
 
 
 def scales(array: Array) -> Float64Array:
@@ -106,39 +108,61 @@ def loss_noise(problem: Problem, f0: float, rng: np.random.Generator) -> Noise:
     eps = EPS32 if single else EPS64
     if macro is None:
         return Noise(max(4 * eps * abs(f0), math.ulp(0.0)), single, False)
-    sigma, quantised = _at_two_scales(line, macro, single, f0)
-    if sigma > 64 * eps * abs(f0) and not quantised:  # a kink on the line looks like noise: look on the other side
+    sigma, kind = _at_two_scales(line, macro, single, f0)
+    if sigma > 64 * eps * abs(f0) and kind != "steps":  # a kink on the line looks like noise: look on the other side
         other = line.table(MACRO, -1.0)
         if other is not None and other.state != "flat":
             opposite, _ = _at_two_scales(line, other, single, f0, -1.0)
             small, large = sorted((sigma, opposite))
             sigma = small if large > 10 * small else large
     floor = max(0.6 * eps * abs(f0), 0.02 * eps * line.largest)
-    staircase = quantised and sigma > 64 * EPS32 * abs(f0) and not single
+    staircase = kind == "steps" and sigma > 64 * EPS32 * abs(f0) and not single
     return Noise(max(sigma, floor), single, staircase)
 
 
-def _at_two_scales(line: _Line, macro: _Table, single: bool, f0: float, side: float = 1.0) -> tuple[float, bool]:
-    """Standard deviation, and whether the loss is quantised."""
+def _at_two_scales(line: _Line, macro: _Table, single: bool, f0: float, side: float = 1.0) -> tuple[float, str]:
+    """Standard deviation, and what it is: of ``noise``, of ``steps`` of the whole loss, or of a ``part`` of it."""
     if macro.state == "flat":
-        return _quantised(line, macro), True
+        return _quantised(line, macro), "steps"
     micro = None if single else line.table(MICRO, side)
     if micro is None:
-        return macro.level, False
+        return macro.level, "noise"
     if micro.state == "flat":
-        return macro.level, False
+        return macro.level, "noise"
     if micro.state == "curved":
         finest = line.table(42, side)
         if finest is not None and finest.state == "ok":
-            return finest.level if macro.state == "curved" else max(macro.level, finest.level), False
-        return (max(macro.level, micro.level) if macro.state == "ok" else micro.level), False
+            return finest.level if macro.state == "curved" else max(macro.level, finest.level), "noise"
+        return (max(macro.level, micro.level) if macro.state == "ok" else micro.level), "noise"
     structured = macro.level > 8 * micro.level and (
         micro.level <= 256 * EPS64 * abs(f0) or macro.level > 1000 * micro.level
     )
+    if macro.state == "ok" and structured and _jumps_between(line, macro.level, side):
+        return macro.level, "part"
     if macro.state == "curved" or structured:
         again = line.table(MICRO, side)
-        return max(micro.level, again.level if again is not None and again.state == "ok" else 0.0), False
-    return max(macro.level, micro.level), False
+        return max(micro.level, again.level if again is not None and again.state == "ok" else 0.0), "noise"
+    return max(macro.level, micro.level), "noise"
+
+
+def _jumps_between(line: _Line, level: float, side: float) -> bool:
+    """Whether what looks like noise at the wide spacing, and is gone at the narrow one, is rounding of a part.
+
+    Rounding keeps its size down to the spacing at which single jumps are left on a smooth background; oscillation keeps
+    it too, but fades smoothly.
+    """
+    dense, single = 0, False  # spacings with jumps at every step, or here and there
+    for p in BETWEEN:
+        table = line.table(p, side)
+        if table is None:
+            return False
+        if table.jumps > 0.3 * level:
+            single = True
+        elif table.state == "ok" and 0.25 * level <= table.level <= 4 * level:
+            dense += 1
+        if dense > 1 and single:
+            return True
+    return False
 
 
 def _quantised(line: _Line, table: _Table) -> float:
@@ -202,6 +226,8 @@ def difference_table(values: Sequence[float]) -> _Table:
     gap = float(np.min(gaps, initial=math.inf))
     if 2 * np.count_nonzero(steps == 0) >= steps.size:
         return _Table("flat", 0.0, gap)
+    bends = np.sort(np.abs(np.diff(steps)))
+    jumps = float(bends[-1]) if bends[bends.size // 2] < 0.02 * bends[-1] else 0.0
     levels, signs, factor = [], [], 1.0
     for k in range(1, len(values) - 1):
         differences = np.diff(differences)
@@ -212,8 +238,8 @@ def difference_table(values: Sequence[float]) -> _Table:
         signs.append(bool(np.any(differences > 0) and np.any(differences < 0)))
     for k in range(len(levels) - 2):
         if signs[k] and max(levels[k : k + 3]) <= 4 * min(levels[k : k + 3]):
-            return _Table("ok", levels[k], gap)
-    return _Table("curved", min(levels), gap)
+            return _Table("ok", levels[k], gap, jumps)
+    return _Table("curved", min(levels), gap, jumps)
 
 
 def casts(
