@@ -1,8 +1,10 @@
 """Hand-written NumPy networks, and single mistakes in their backward passes, each with its cause.
 
+The diagnosis was tuned on these; the families it has not seen are in `networks_unseen`.
+
 Every family is a function ``family(rng) -> Network``. Its backward pass hands each step where people slip to `Step`
-together with wrong versions of it, named ``cause__detail``; the mistakes that any gradient of a parameter can have are in
-`PARAMETER_MISTAKES`. `mistakes(family)` lists them all.
+together with wrong versions of it, named ``cause__detail``; the mistakes that any gradient of a parameter can have are
+in `PARAMETER_MISTAKES`. `mistakes(family)` lists them all.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 
 Array = np.ndarray
 Params = dict[str, Array]
+Family = Callable[[np.random.Generator], "Network"]
 FLOW_MISTAKES = {"scale__2": 2.0, "scale__half": 0.5, "scale__keep": 0.8, "sign": -1.0, "missing_term__detached": 0.0}
 
 
@@ -126,9 +129,9 @@ PARAMETER_MISTAKES: dict[str, tuple[int, int, Callable[[Array, Array, int, float
 }
 
 
-def mistakes(family: str, seed: int = 0) -> Iterator[Mistake]:
+def mistakes(family: Family, seed: int = 0) -> Iterator[Mistake]:
     """Every mistake of a family that changes its gradient."""
-    network = FAMILIES[family](np.random.default_rng(seed))
+    network = family(np.random.default_rng(seed))
     record = Step()
     right = network.backward(network.params, record)
 
@@ -137,7 +140,7 @@ def mistakes(family: str, seed: int = 0) -> Iterator[Mistake]:
             key for key in right if np.max(np.abs(gradient[key] - right[key])) > 1e-7 * np.max(np.abs(right[key]))
         ]
         if changed:
-            yield Mistake(family, name, cause.replace("_", "-"), blame, network, right, gradient)
+            yield Mistake(family.__name__, name, cause.replace("_", "-"), blame, network, right, gradient)
 
     for site, name, blame in dict.fromkeys(record.seen):
         gradient = network.backward(network.params, Step(site, name))
@@ -155,22 +158,22 @@ def mistakes(family: str, seed: int = 0) -> Iterator[Mistake]:
 # Pieces
 
 
-def _dense(rng: np.random.Generator, n_in: int, n_out: int) -> Array:
+def dense(rng: np.random.Generator, n_in: int, n_out: int) -> Array:
     return rng.normal(size=(n_in, n_out)) / np.sqrt(n_in)
 
 
-def _softmax(z: Array) -> Array:
+def softmax(z: Array) -> Array:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
-def _cross_entropy(z: Array, y: Array) -> float:
-    return float(-np.mean(np.log(_softmax(z)[np.arange(len(y)), y])))
+def cross_entropy(z: Array, y: Array) -> float:
+    return float(-np.mean(np.log(softmax(z)[np.arange(len(y)), y])))
 
 
-def _scores_back(step: Step, z: Array, y: Array, blame: tuple[str, ...]) -> Array:
+def scores_back(step: Step, z: Array, y: Array, blame: tuple[str, ...]) -> Array:
     hot = np.eye(z.shape[1])[y]
-    p = _softmax(z)
+    p = softmax(z)
     return step(
         "flow scores",
         (p - hot) / len(y),
@@ -182,7 +185,7 @@ def _scores_back(step: Step, z: Array, y: Array, blame: tuple[str, ...]) -> Arra
     )
 
 
-def _weights(step: Step, name: str, x: Array, dz: Array, l2: float = 0.0, W: Array | None = None) -> Array:
+def weights(step: Step, name: str, x: Array, dz: Array, l2: float = 0.0, W: Array | None = None) -> Array:
     """The gradient of a dense layer's weights."""
     penalty = 0 if W is None else l2 * W
     wrong: dict[str, Callable[[], Array]] = {"missing_term__sample": lambda: x[:-1].T @ dz[:-1] + penalty}
@@ -194,7 +197,7 @@ def _weights(step: Step, name: str, x: Array, dz: Array, l2: float = 0.0, W: Arr
     return step(f"d{name}", x.T @ dz + penalty, (name,), **wrong)
 
 
-def _bias(step: Step, name: str, dz: Array) -> Array:
+def bias(step: Step, name: str, dz: Array) -> Array:
     wrong: dict[str, Callable[[], Array]] = {
         "scale__mean": lambda: dz.mean(0),
         "missing_term__sample": lambda: dz[:-1].sum(0),
@@ -211,8 +214,8 @@ def mlp(rng: np.random.Generator) -> Network:
     """Dense, ReLU, dense, tanh, dense; softmax cross entropy."""
     m = 9
     x, y = rng.normal(size=(m, 7)), rng.integers(0, 4, m)
-    params = {"W1": _dense(rng, 7, 8), "b1": rng.normal(size=8) * 0.5, "W2": _dense(rng, 8, 8)}
-    params |= {"b2": rng.normal(size=8) * 0.1, "W3": _dense(rng, 8, 4), "b3": rng.normal(size=4) * 0.1}
+    params = {"W1": dense(rng, 7, 8), "b1": rng.normal(size=8) * 0.5, "W2": dense(rng, 8, 8)}
+    params |= {"b2": rng.normal(size=8) * 0.1, "W3": dense(rng, 8, 4), "b3": rng.normal(size=4) * 0.1}
 
     def forward(p: Params) -> tuple[Array, ...]:
         z1 = x @ p["W1"] + p["b1"]
@@ -222,7 +225,7 @@ def mlp(rng: np.random.Generator) -> Network:
 
     def backward(p: Params, step: Step) -> Params:
         z1, a1, a2, z3 = forward(p)
-        dz3 = _scores_back(step, z3, y, ("W3", "b3"))
+        dz3 = scores_back(step, z3, y, ("W3", "b3"))
         da2 = dz3 @ p["W3"].T
         dz2 = step(
             "flow tanh",
@@ -242,19 +245,19 @@ def mlp(rng: np.random.Generator) -> Network:
             mask__inverted=lambda: da1 * (z1 <= 0),
         )
         return {
-            "W1": _weights(step, "W1", x, dz1), "b1": _bias(step, "b1", dz1), "W2": _weights(step, "W2", a1, dz2),
-            "b2": _bias(step, "b2", dz2), "W3": _weights(step, "W3", a2, dz3), "b3": _bias(step, "b3", dz3),
+            "W1": weights(step, "W1", x, dz1), "b1": bias(step, "b1", dz1), "W2": weights(step, "W2", a1, dz2),
+            "b2": bias(step, "b2", dz2), "W3": weights(step, "W3", a2, dz3), "b3": bias(step, "b3", dz3),
         }  # fmt: skip
 
-    return Network(params, lambda p: _cross_entropy(forward(p)[-1], y), backward, m)
+    return Network(params, lambda p: cross_entropy(forward(p)[-1], y), backward, m)
 
 
 def regularized(rng: np.random.Generator) -> Network:
     """Sigmoid network with L2; binary cross entropy on logits."""
     m, l2 = 11, 0.07
     x, t = rng.normal(size=(m, 5)), rng.random((m, 3))
-    params = {"layers.0.W": _dense(rng, 5, 6), "layers.0.b": rng.normal(size=6) * 0.3}
-    params |= {"layers.1.W": _dense(rng, 6, 3), "layers.1.b": rng.normal(size=3) * 0.3}
+    params = {"layers.0.W": dense(rng, 5, 6), "layers.0.b": rng.normal(size=6) * 0.3}
+    params |= {"layers.1.W": dense(rng, 6, 3), "layers.1.b": rng.normal(size=3) * 0.3}
 
     def forward(p: Params) -> tuple[Array, Array]:
         a = 1 / (1 + np.exp(-(x @ p["layers.0.W"] + p["layers.0.b"])))
@@ -284,10 +287,10 @@ def regularized(rng: np.random.Generator) -> Network:
             derivative__missing=lambda: da,
         )
         return {
-            "layers.0.W": _weights(step, "layers.0.W", x, dz1, l2, p["layers.0.W"]),
-            "layers.0.b": _bias(step, "layers.0.b", dz1),
-            "layers.1.W": _weights(step, "layers.1.W", a, dz2, l2, p["layers.1.W"]),
-            "layers.1.b": _bias(step, "layers.1.b", dz2),
+            "layers.0.W": weights(step, "layers.0.W", x, dz1, l2, p["layers.0.W"]),
+            "layers.0.b": bias(step, "layers.0.b", dz1),
+            "layers.1.W": weights(step, "layers.1.W", a, dz2, l2, p["layers.1.W"]),
+            "layers.1.b": bias(step, "layers.1.b", dz2),
         }
 
     return Network(params, loss, backward, m, l2)
@@ -298,11 +301,11 @@ def batch_norm(rng: np.random.Generator) -> Network:
     m, eps = 10, 1e-5
     x, y = rng.normal(size=(m, 6)), rng.integers(0, 3, m)
     params = {
-        "dense_0.W": _dense(rng, 6, 7),
+        "dense_0.W": dense(rng, 6, 7),
         "norm_0.gamma": rng.uniform(0.5, 1.5, 7),
         "norm_0.beta": rng.normal(size=7),
     }
-    params |= {"dense_1.W": _dense(rng, 7, 3), "dense_1.b": rng.normal(size=3)}
+    params |= {"dense_1.W": dense(rng, 7, 3), "dense_1.b": rng.normal(size=3)}
 
     def forward(p: Params) -> tuple[Array, ...]:
         z = x @ p["dense_0.W"]
@@ -314,7 +317,7 @@ def batch_norm(rng: np.random.Generator) -> Network:
 
     def backward(p: Params, step: Step) -> Params:
         inv, x_hat, n, a, z2 = forward(p)
-        dz2 = _scores_back(step, z2, y, ("dense_1.W", "dense_1.b"))
+        dz2 = scores_back(step, z2, y, ("dense_1.W", "dense_1.b"))
         dn = (dz2 @ p["dense_1.W"].T) * (n > 0)
         g = dn * p["norm_0.gamma"]
         right = inv * (g - g.mean(0) - x_hat * (g * x_hat).mean(0))
@@ -328,14 +331,16 @@ def batch_norm(rng: np.random.Generator) -> Network:
             scale__gamma_missing=lambda: right / p["norm_0.gamma"],
         )
         return {
-            "dense_0.W": _weights(step, "dense_0.W", x, dz1),
-            "norm_0.gamma": step("dgamma", (dn * x_hat).sum(0), ("norm_0.gamma",), unknown__not_normalized=lambda: (dn * n).sum(0)),
-            "norm_0.beta": _bias(step, "norm_0.beta", dn),
-            "dense_1.W": _weights(step, "dense_1.W", a, dz2),
-            "dense_1.b": _bias(step, "dense_1.b", dz2),
+            "dense_0.W": weights(step, "dense_0.W", x, dz1),
+            "norm_0.gamma": step(
+                "dgamma", (dn * x_hat).sum(0), ("norm_0.gamma",), unknown__not_normalized=lambda: (dn * n).sum(0)
+            ),
+            "norm_0.beta": bias(step, "norm_0.beta", dn),
+            "dense_1.W": weights(step, "dense_1.W", a, dz2),
+            "dense_1.b": bias(step, "dense_1.b", dz2),
         }  # fmt: skip
 
-    return Network(params, lambda p: _cross_entropy(forward(p)[-1], y), backward, m)
+    return Network(params, lambda p: cross_entropy(forward(p)[-1], y), backward, m)
 
 
 def _patches(x: Array, k: int) -> Array:
@@ -348,7 +353,7 @@ def conv(rng: np.random.Generator) -> Network:
     x, y = rng.normal(size=(m, 2, 8, 8)), rng.integers(0, 3, m)
     params = {"K1": rng.normal(size=(4, 2, k, k)) * 0.3, "b1": rng.normal(size=4) * 0.1}
     params |= {"K2": rng.normal(size=(5, 4, k, k)) * 0.3, "b2": rng.normal(size=5) * 0.1}
-    params |= {"W3": _dense(rng, 5, 3), "b3": rng.normal(size=3)}
+    params |= {"W3": dense(rng, 5, 3), "b3": rng.normal(size=3)}
 
     def convolve(x: Array, kernel: Array) -> Array:
         return np.einsum("mchwij,ocij->mohw", _patches(x, k), kernel)
@@ -372,7 +377,7 @@ def conv(rng: np.random.Generator) -> Network:
 
     def backward(p: Params, step: Step) -> Params:
         z1, a1, z2, pooled, z3 = forward(p)
-        dz3 = _scores_back(step, z3, y, ("W3", "b3"))
+        dz3 = scores_back(step, z3, y, ("W3", "b3"))
         d = np.broadcast_to((dz3 @ p["W3"].T)[:, :, None, None], z2.shape)
         area = z2.shape[2] * z2.shape[3]
         dz2 = step("flow pool", d * (z2 > 0) / area, ("K2", "b2"), scale__area=lambda: d * (z2 > 0))
@@ -390,11 +395,11 @@ def conv(rng: np.random.Generator) -> Network:
             "b1": step("db1", dz1.sum((0, 2, 3)), ("b1",), scale__mean=lambda: dz1.mean((0, 2, 3))),
             "K2": kernel_back(step, "K2", a1, dz2),
             "b2": step("db2", dz2.sum((0, 2, 3)), ("b2",), scale__mean=lambda: dz2.mean((0, 2, 3))),
-            "W3": _weights(step, "W3", pooled, dz3),
-            "b3": _bias(step, "b3", dz3),
+            "W3": weights(step, "W3", pooled, dz3),
+            "b3": bias(step, "b3", dz3),
         }
 
-    return Network(params, lambda p: _cross_entropy(forward(p)[-1], y), backward, m)
+    return Network(params, lambda p: cross_entropy(forward(p)[-1], y), backward, m)
 
 
 def embedding(rng: np.random.Generator) -> Network:
@@ -402,7 +407,7 @@ def embedding(rng: np.random.Generator) -> Network:
     m, length = 4, 5
     words = np.array([[1, 2, 2, 5, 6], [0, 1, 7, 3, 3], [6, 6, 6, 8, 9], [4, 10, 2, 1, 11]])
     y = rng.integers(0, 3, m)
-    params = {"E": rng.normal(size=(14, 4)), "W": _dense(rng, 4, 3), "b": rng.normal(size=3)}
+    params = {"E": rng.normal(size=(14, 4)), "W": dense(rng, 4, 3), "b": rng.normal(size=3)}
 
     def forward(p: Params) -> tuple[Array, Array]:
         h = np.tanh(p["E"][words].mean(1))
@@ -410,7 +415,7 @@ def embedding(rng: np.random.Generator) -> Network:
 
     def backward(p: Params, step: Step) -> Params:
         h, z = forward(p)
-        dz = _scores_back(step, z, y, ("W", "b"))
+        dz = scores_back(step, z, y, ("W", "b"))
         dh = dz @ p["W"].T
         de = step("flow tanh", dh * (1 - h**2) / length, ("E",), derivative__missing=lambda: dh / length)
         each = np.broadcast_to(de[:, None], (m, length, 4))
@@ -436,11 +441,11 @@ def embedding(rng: np.random.Generator) -> Network:
         return {
             "E": step("dE", added(), ("E",), accumulation__overwritten=overwritten, accumulation__buffered=buffered,
                       accumulation__averaged=averaged, indexing__off_by_one=lambda: np.roll(added(), 1, 0)),
-            "W": _weights(step, "W", h, dz),
-            "b": _bias(step, "b", dz),
+            "W": weights(step, "W", h, dz),
+            "b": bias(step, "b", dz),
         }  # fmt: skip
 
-    return Network(params, lambda p: _cross_entropy(forward(p)[-1], y), backward, m)
+    return Network(params, lambda p: cross_entropy(forward(p)[-1], y), backward, m)
 
 
 def dropout(rng: np.random.Generator) -> Network:
@@ -448,7 +453,7 @@ def dropout(rng: np.random.Generator) -> Network:
     m, keep = 6, 0.7
     x, t = rng.normal(size=(m, 5)), rng.normal(size=(m, 2))
     mask = (rng.random((m, 12)) < keep) / keep
-    params = {"W1": _dense(rng, 5, 12), "b1": rng.normal(size=12), "W2": _dense(rng, 12, 2), "b2": rng.normal(size=2)}
+    params = {"W1": dense(rng, 5, 12), "b1": rng.normal(size=12), "W2": dense(rng, 12, 2), "b2": rng.normal(size=2)}
 
     def forward(p: Params) -> tuple[Array, Array, Array]:
         h = np.tanh(x @ p["W1"] + p["b1"])
@@ -469,15 +474,13 @@ def dropout(rng: np.random.Generator) -> Network:
         )
         dz1 = step("flow tanh", dh * (1 - h**2), ("W1", "b1"), derivative__of_dropped=lambda: dh * (1 - dropped**2))
         return {
-            "W1": _weights(step, "W1", x, dz1),
-            "b1": _bias(step, "b1", dz1),
+            "W1": weights(step, "W1", x, dz1),
+            "b1": bias(step, "b1", dz1),
             "W2": step("dW2", dropped.T @ dz2, ("W2",), unknown__not_dropped=lambda: h.T @ dz2),
-            "b2": _bias(step, "b2", dz2),
+            "b2": bias(step, "b2", dz2),
         }
 
     return Network(params, lambda p: float(np.mean((forward(p)[-1] - t) ** 2)), backward, m)
 
 
-FAMILIES: dict[str, Callable[[np.random.Generator], Network]] = {
-    family.__name__: family for family in (mlp, regularized, batch_norm, conv, embedding, dropout)
-}
+TUNING: tuple[Family, ...] = (mlp, regularized, batch_norm, conv, embedding, dropout)

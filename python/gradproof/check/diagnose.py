@@ -15,7 +15,7 @@ import numpy as np
 
 from gradproof.check.diagnosis.arrangement import explain_arrangement
 from gradproof.check.diagnosis.axes import explain_axes
-from gradproof.check.diagnosis.explanation import Explanation
+from gradproof.check.diagnosis.explanation import Explanation, at_kink
 from gradproof.check.diagnosis.flow import clipped_to, explain_flow, explain_own
 from gradproof.check.diagnosis.origin import Case, assign, layers_of
 from gradproof.check.diagnosis.parts import explain_parts
@@ -54,14 +54,14 @@ def diagnose(tensors: Sequence[Tensor]) -> list[Finding]:
                 case.explanations = explanations(case.tensor, tensors, dimensions)
         assign(cases)
         findings = [(case, _finding(case, cases)) for case in cases if case.tensor.is_wrong]
-    findings.sort(key=lambda item: (item[0].role == "upstream", -item[0].layer))
+    findings.sort(key=lambda item: (item[0].role == "upstream", -item[0].layer, -item[1].confidence))
     return [finding for _, finding in findings]
 
 
 def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int, str]) -> list[Explanation]:
     """All that explain one wrong tensor, the preferred first."""
-    if not tensor.count:
-        return []
+    if not np.any(tensor.wrong & tensor.known):
+        return [at_kink(tensor)]
     found = list(explain_values(tensor, dimensions))
     found += explain_rounding(tensor)
     if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):

@@ -102,3 +102,11 @@ def everywhere(tensor: Tensor, odd: Array) -> str:
 def odd_ones(tensor: Tensor, odd: Array) -> dict[str, Any]:
     """The exceptions as evidence."""
     return {"exceptions": tensor.indices(odd)} if odd.any() else {}
+
+
+def at_kink(tensor: Tensor) -> Explanation:
+    """All that is wrong stands at a kink, where no pattern of slopes can be read."""
+    count = int(tensor.wrong.sum())
+    statement = f"{count} {'entry is' if count == 1 else 'entries are'} outside the two one-sided derivatives at a kink"
+    hint = "Look at the branch taken there: any value between the two sides would be right"
+    return Explanation("kink", 5, count, statement, hint, {"indices": tensor.indices(tensor.wrong)})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation
-from gradproof.check.diagnosis.tensor import Tensor
+from gradproof.check.diagnosis.tensor import Array, Tensor
 
 
 @dataclass
@@ -159,11 +159,11 @@ def _own_pattern(case: Case) -> bool:
     return case.best is not None and case.best.certainty >= 0.7 and case.best.support > 2
 
 
-def units_of(case: Case) -> tuple[np.ndarray, np.ndarray] | None:
+def units_of(case: Case) -> tuple[Array, Array] | None:
     """Masks over the units (last axis): those with a wrong entry, and those proved right."""
     t = case.tensor
     if not t.whole or not t.a.ndim:
         return None
     rest = tuple(range(t.a.ndim - 1))
     wrong = t.wrong.any(axis=rest)
-    return wrong, t.clear.any(axis=rest) & ~wrong
+    return np.asarray(wrong), np.asarray(t.clear.any(axis=rest) & ~wrong)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.check.tensor_report import EntryReport, Status
+from gradproof.check.tensor_report import EntryReport, Status, TensorReport
 
 Array = NDArray[Any]
 
@@ -48,6 +48,21 @@ class Tensor:
     status: Array | None
     entries: Sequence[EntryReport] = field(default=())
 
+    @classmethod
+    def of(cls, report: TensorReport, theta: Array) -> Tensor:
+        """What a report knows of a tensor, and its parameters."""
+        entries = () if report.analytic is not None else report.worst(report.mismatched + report.matched)
+        return cls(
+            report.name,
+            report.shape,
+            theta,
+            report.analytic,
+            report.numeric,
+            report.uncertainty,
+            report.status,
+            entries,
+        )
+
     @cached_property
     def whole(self) -> bool:
         """Whether the arrays are given, so that patterns of the shape can be looked for."""
@@ -67,7 +82,7 @@ class Tensor:
             return np.array([entry.numeric for entry in self.entries], np.float64)
         n = np.array(self.numeric, np.float64).reshape(self.shape)
         if self.status is not None:
-            unusable = (Status.UNCHECKED, Status.UNRESOLVED, Status.KINK)
+            unusable = (Status.UNCHECKED, Status.UNRESOLVED, Status.KINK, Status.KINK_MISMATCH)
             n[np.isin(np.reshape(self.status, self.shape), unusable)] = np.nan
         n[~np.isfinite(self.a)] = np.nan
         return n
