@@ -128,7 +128,9 @@ def _at_two_scales(line: _Line, macro: _Table, single: bool, f0: float, side: fl
     if micro is None:
         return macro.level, "noise"
     if micro.state == "flat":
-        return macro.level, "noise"
+        return (
+            macro.level if macro.state == "ok" else max(macro.level, _quantised(line, micro, BETWEEN[::-2]))
+        ), "noise"
     if micro.state == "curved":
         finest = line.table(42, side)
         if finest is not None and finest.state == "ok":
@@ -165,9 +167,9 @@ def _jumps_between(line: _Line, level: float, side: float) -> bool:
     return False
 
 
-def _quantised(line: _Line, table: _Table) -> float:
+def _quantised(line: _Line, table: _Table, spacings: Sequence[int] = WIDER) -> float:
     gap, level = table.gap, 0.0
-    for p in WIDER:
+    for p in spacings:
         wider = line.table(p)
         if wider is None:
             break

@@ -15,7 +15,7 @@ from gradproof.check.ladder import KAPPA, Estimate, Level, central, jump, left, 
 from gradproof.check.noise import Noise, difference_table
 from gradproof.check.tensor_report import Status
 
-EVALUATIONS: Final = 120  # per entry, at most
+EVALUATIONS: Final = 120  # per ladder, at most
 ROUNDS: Final = 16
 
 
@@ -151,7 +151,7 @@ def _examine(ladder: _Ladder, rtol: float) -> Outcome:
     h = suspect.step
     ladder.add(*(h * 4.0**k for k in (-2, -1, 0, 1, 2)))
     slopes = _refine(ladder)
-    for doubt in (_local_noise, _quantum, _scatter):
+    for doubt in (_local_noise, _quantum, _scatter, _coarse_part):
         best = slopes.best
         if best is None or abs(a - best.value) <= best.error + own:
             break
@@ -241,6 +241,32 @@ def _scatter(_: _Ladder, slopes: _Slopes) -> float:
     return min(found)
 
 
+def _coarse_part(ladder: _Ladder, slopes: _Slopes) -> float:
+    """Noise of a part of the loss that is rounded coarsely: wide differences agree with the gradient, narrow ones do
+    not see the part move, and in between there are jumps on both sides."""
+    a, best = ladder.suspect.analytic, slopes.best
+    if best is None:
+        return 0.0
+    near = 0.25 * abs(a - best.value)
+    for k in (3, 6):
+        ladder.add(ladder.steps[-1] * 4.0**k)
+    slopes = ladder.slopes()
+    wide = [lv.plus for lv in slopes.levels if abs(lv.C - a) < near]
+    narrow = [lv.plus for lv in slopes.levels if abs(lv.C - best.value) < near]
+    if len(wide) < 2 or not narrow:
+        return 0.0
+    largest = [0.0, 0.0]
+    spacing, widest = narrow[-1] / 8, wide[-1]
+    while spacing < widest and min(largest) == 0.0:
+        for i, side in enumerate((1.0, -1.0)):
+            values = [ladder.value(side * k * spacing)[0] for k in range(1, 8)]
+            if all(value == value for value in values):
+                jumps = difference_table(values).jumps
+                largest[i] = max(largest[i], jumps if jumps > 64 * ladder.sigma else 0.0)
+        spacing *= 4
+    return 0.5 * min(largest) if max(largest) < 4 * min(largest) else 0.0
+
+
 def _held_in_single(ladder: _Ladder) -> bool:
     """Whether the loss does not move at all below float32 resolution: it converts this tensor."""
     suspect = ladder.suspect
@@ -284,7 +310,12 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
         factor = 10.0 if gap > bars else 3.0
     if apart <= factor * error + own or (ladder.noise.staircase and abs(a) <= error):
         return Outcome(best.value, factor * error + own, Status.UNRESOLVED)
-    if not _voted(slopes, a, best.value):
+    others = [other for other in (slopes.C, P, M) if other is not None and other is not best]
+    contradicted = any(
+        abs(a - other.value) <= other.error + own and abs(best.value - other.value) > other.error + best.error
+        for other in others
+    )
+    if contradicted or not _voted(slopes, a, best.value):
         return Outcome(best.value, apart, Status.UNRESOLVED)
     return Outcome(best.value, error + own, Status.MISMATCH)
 
