@@ -17,7 +17,7 @@ from gradproof.check.report import Finding, GradientError, GradientReport, Verdi
 Array = npt.NDArray[np.float64]
 
 STEPS = 64  # sizes 32/64 to 96/64 fit into the 8 significant bits of bfloat16
-SAME_SCALE = 1e3  # outputs further apart than this are weighted by their own scale
+SPREAD = 10  # powers of two by which the weights of outputs of different scales may differ
 MOVE = 2.0**-10  # relative size of the move that shows how far outputs change
 
 
@@ -46,8 +46,9 @@ def weights(value: Array, change: Array, rng: np.random.Generator) -> Array:
     Returns
     -------
     ndarray
-        `signed_weights`; exactly 1 for a single output. Where the outputs' scales are far apart, each weight is
-        divided by its output's scale (to a power of two), so that rounding in a large output does not hide a small one.
+        `signed_weights`; exactly 1 for a single output. Those of small outputs are multiplied by a power of two that
+        makes up for their scale, so that rounding in a large output does not hide them; up to ``2**SPREAD``, because
+        what an operator loses next to its largest results is not to be magnified at will.
     """
     if value.size == 1:
         return np.ones(1)
@@ -55,11 +56,10 @@ def weights(value: Array, change: Array, rng: np.random.Generator) -> Array:
     with np.errstate(all="ignore"):
         scale = np.fmax(np.abs(value), np.abs(change) / MOVE)
     known = (scale > 0) & np.isfinite(scale)
-    if known.any() and np.max(scale[known]) > SAME_SCALE * np.min(scale[known]):
-        exponent = np.zeros(value.size, dtype=np.int64)
-        exponent[known] = np.clip(np.frexp(scale[known])[1], -200, 200)
-        chosen = np.ldexp(chosen, -exponent)
-    return np.asarray(chosen)
+    if not known.any():
+        return chosen
+    exponent = np.frexp(np.where(known, scale, np.max(scale[known])))[1]
+    return np.ldexp(chosen, np.minimum(np.max(exponent) - exponent, SPREAD))
 
 
 def power(outputs: int) -> str:
@@ -92,11 +92,11 @@ def with_findings(report: GradientReport, findings: Sequence[Finding], verdict: 
 
 def in_stages(reports: Sequence[GradientReport], labels: Iterable[str]) -> GradientReport:
     """One report of several stages; its own tensors are those of the last, the one that decides."""
-    for report, label in zip(reports, labels, strict=False):
-        report.label = label
     last = reports[-1]
     if len(reports) == 1:
         return last
+    for report, label in zip(reports, labels, strict=True):
+        report.label = label
     return GradientReport(
         last.tensors,
         findings=last.findings,

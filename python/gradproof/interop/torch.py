@@ -172,9 +172,14 @@ def _check(
         findings = broken_contracts(function, seed)
         if findings:
             report = with_findings(report, findings, Verdict.FAIL)
-    sizes = [weight.size for weight in function.weights]
+    sizes = function.sizes
     if sum(sizes) > 1:
         report.notes.append(power(sum(sizes)))
+    if function.detached:
+        report.notes.append(
+            f"Left out, because they have no graph while other outputs do: {_outputs(function.detached)}. Either they are "
+            "declared to be without derivatives, or they were detached by mistake."
+        )
     outputs = [i for i, size in enumerate(sizes) if size]
     if report.verdict is Verdict.FAIL and len(outputs) > 1 and not function.broken:
         for i in outputs:  # which of them is wrong
@@ -225,6 +230,10 @@ def _overlaps(tensor: Tensor) -> bool:
                 return tensor.numel() > 0
             reach += stride * (size - 1)
     return False
+
+
+def _outputs(numbers: Sequence[int]) -> str:
+    return ("outputs " if len(numbers) > 1 else "output ") + ", ".join(map(str, numbers))
 
 
 def _key(key: Any) -> str:

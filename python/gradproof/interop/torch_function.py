@@ -119,8 +119,11 @@ class Scalarized:
 
     Attributes
     ----------
-    weights : list of ndarray
-        Flat, one per output; of size 0 for outputs without derivatives, which are left out. To be changed freely.
+    sizes : list of int
+        Number of weights of each output (of complex ones, two per element); 0 for outputs that are left out.
+    detached : list of int
+        Floating outputs without a graph beside others that have one: left out, as PyTorch leaves them out. They may have
+        been declared to be without derivatives. Where no output has a graph, none is left out.
     broken : str
         What the contract of a fixed shape and dtype was broken by; empty if it was not.
     """
@@ -191,8 +194,8 @@ class Scalarized:
         return named
 
     @property
-    def weights(self) -> list[npt.NDArray[np.float64]]:
-        return [np.empty(0) if weight is None else weight.cpu().numpy() for weight in self._weights]
+    def sizes(self) -> list[int]:
+        return [0 if weight is None else weight.numel() for weight in self._weights]
 
     def keep_output(self, kept: int) -> None:
         """Set the weights of all outputs but one to none."""
@@ -236,18 +239,25 @@ class Scalarized:
         self._specs = [output.detach() for output in outputs]
         self._random = not torch.equal(torch.get_rng_state(), self._rng_state) or torch.cuda.is_initialized()
         self._grad_mode = not self._runs_without_graph()
-        chosen = [spec for spec in self._specs if differentiable(spec)]
-        values = [as_real(spec) for spec in chosen]
-        flat = torch.cat(values).cpu().numpy() if values else np.empty(0)
+        graph = any(output.requires_grad for output in outputs)
+        candidates = [i for i, output in enumerate(outputs) if differentiable(output)]
+        chosen = [i for i in candidates if outputs[i].requires_grad or not graph]
+        self.detached = [i for i in candidates if i not in chosen]
+        flat = self._flat(self._specs, chosen)
         away = {name: moved(array, rng) for name, array in self.params.items()}
         try:
             with torch.set_grad_enabled(self._grad_mode):
-                there = [as_real(output.detach()) for output in self._outputs(away) if differentiable(output)]
-            change = torch.cat(there).cpu().numpy() - flat
+                there = self._flat([output.detach() for output in self._outputs(away)], chosen)
+            change = there - flat if there.shape == flat.shape else np.full(flat.size, np.nan)
         except (*DOMAIN_ERRORS, NotImplementedError):
             change = np.full(flat.size, np.nan)
-        parts = iter(torch.from_numpy(weights(flat, change, rng)).split([value.numel() for value in values]))
-        self._weights = [next(parts).to(spec.device) if differentiable(spec) else None for spec in self._specs]
+        counts = [as_real(self._specs[i]).numel() for i in chosen]
+        parts = dict(zip(chosen, torch.from_numpy(weights(flat, change, rng)).split(counts), strict=True))
+        self._weights = [parts[i].to(spec.device) if i in parts else None for i, spec in enumerate(self._specs)]
+
+    def _flat(self, outputs: Sequence[Tensor], chosen: Sequence[int]) -> npt.NDArray[np.float64]:
+        parts = [as_real(outputs[i]).cpu().numpy() for i in chosen]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def _runs_without_graph(self) -> bool:
         """Whether the function needs no graph of its own, such as for a gradient inside it."""
