@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -132,12 +132,17 @@ class Bisection:
         largest = STEP[any(self._problem.single[t] for t, _ in block.pieces)]
         return math.ldexp(1.0, math.frexp(max(h, min(grown, largest)))[1] - 1)
 
-    def _measure(self, block: Block, line: Line | None = None) -> Residual:
-        line = line or self._line(block)
-        result = line.balanced(self._step(block), tries=1)
-        if result is None or (abs(result.value) < 3 * result.bar and result.bias + result.gap / 2 > 4 * result.noise):
-            result = line.balanced(self._step(block))
-        return result or Residual(math.nan, math.inf, self._step(block))
+    def _measure(self, block: Block, whole: Residual) -> Residual:
+        """The slope over a part of a block whose slope is known, as accurately as it takes to tell."""
+        line, h = self._line(block), self._step(block)
+        for measure in (lambda: line.glance(h, whole), lambda: line.residual(h)):
+            result = measure()
+            if result is not None and _tells(result, whole):
+                return result
+        return self._fully(line, h)
+
+    def _fully(self, line: Line, h: float) -> Residual:
+        return line.balanced(h) or Residual(math.nan, math.inf, h)
 
     def _halve(self, block: Block, slope: Residual, axis: int) -> list[tuple[Block, Residual]]:
         """The wrong ones of the halves of a wrong block; a single entry is settled."""
@@ -146,12 +151,12 @@ class Bisection:
             self._settle(block)
             return []
         first, second = halves
-        one = self._measure(first)
-        other = Residual(slope.value - one.value, slope.bar + one.bar, one.h)
+        one = self._measure(first, slope)
+        other = replace(slope, value=slope.value - one.value, bar=slope.bar + one.bar)
         if not one.wrong:
             other = slope  # all of it: nothing is lost in accuracy
         elif other.wrong and (abs(other.value) <= 3 * other.bar or other.bar > 4 * one.bar):
-            other = self._measure(second)
+            other = self._measure(second, slope)
         wrong = [(half, its) for half, its in ((first, one), (second, other)) if its.wrong]
         if not wrong:
             self.search.lost.append(block)
@@ -170,7 +175,7 @@ class Bisection:
         index = tuple(s.start for s in box)
         move = abs(float(self._moves[tensor][index]))
         line = self._line(block)
-        best = self._measure(block, line)
+        best = self._fully(line, self._step(block))
         if move == 0.0 or not math.isfinite(best.bar):
             return None
         status = Status.MATCH
@@ -205,6 +210,16 @@ class Bisection:
             if 0 < len(level) <= AXIS_WIDEST and 4 * sum(one.size for one, _ in level) <= block.size:
                 return level
         return []
+
+
+def _tells(part: Residual, whole: Residual) -> bool:
+    """Whether a part clearly holds an error of the size of the whole's, or clearly does not.
+
+    What lies between may be truncation: over a part it can be larger than over the whole, where it cancels by chance.
+    """
+    if part.wrong:
+        return 4 * abs(part.value) > abs(whole.value) and abs(part.value) > 3 * part.bar
+    return 4 * part.bar < abs(whole.value)
 
 
 def _extent(block: Block, axis: int) -> int:

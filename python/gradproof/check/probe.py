@@ -7,7 +7,8 @@ Along ``x + t v`` the analytic gradient ``a`` predicts the change ``a . v t``. W
 
 Its uncertainty has three parts. Rounding: the standard deviation of ``D`` is 0.95 sigma / h. Truncation: ``|D - D1|``,
 the error of the poorer formula. Kinks on the line: what the difference of the one-sided slopes, which vanishes like
-``h`` for a smooth function, leaves when extrapolated to 0.
+``h`` for a smooth function, leaves when extrapolated to 0. Where truncation or kinks matter, two more values at ``4h``
+take the extrapolation one level further, with the error of ``D`` as the bound.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from gradproof.check.noise import EPS32, EPS64, difference_table
 SMALLEST: Final = 0.5  # of |v| in units of the scale
 MEAN_SQUARE: Final = 13 / 12  # of v in units of the scale
 NOISE: Final = 7.5  # sigma / h, eight standard deviations: sigma itself is a rough estimate
-GAP_NOISE: Final = 20.0  # the same for the extrapolated difference of the one-sided slopes
+GAP_NOISE: Final = 24.0  # the same for the extrapolated difference of the one-sided slopes
 ROUNDING: Final = 32  # units of roundoff that an analytic gradient may be wrong by
+CLEAR: Final = 16  # uncertainties that an error has to be away for two values to tell
 LARGEST_STEP: Final = 0.25
 SMALLEST_STEP: Final = 2.0**-26
 
@@ -111,6 +113,10 @@ class Residual:
         Its uncertainty: what a right gradient may show.
     h, noise, bias, gap : float
         The step; the parts of the uncertainty from rounding of the loss, truncation, and kinks.
+    order : int
+        Power of the step with which `bias` falls.
+    rough : float
+        Error of the plain central difference at this step, from truncation and kinks.
     """
 
     value: float
@@ -119,6 +125,8 @@ class Residual:
     noise: float = 0.0
     bias: float = 0.0
     gap: float = 0.0
+    order: int = 2
+    rough: float = math.inf
 
     @property
     def wrong(self) -> bool:
@@ -181,16 +189,42 @@ class Line:
 
     def residual(self, h: float) -> Residual | None:
         """Measure with one step; None where the loss has no value on the way."""
-        right, left, far_right, far_left = (self.at(t) for t in (h, -h, 2 * h, -2 * h))
-        if not math.isfinite(right + left + far_right + far_left):
+        near, far = self._slopes(h), self._slopes(2 * h)
+        if not math.isfinite(sum(near) + sum(far)):
             return None
-        near, far = (right - left) / (2 * h), (far_right - far_left) / (4 * h)
-        value = (4 * near - far) / 3
+        value, jump = (4 * near[0] - far[0]) / 3, 2 * near[1] - far[1]
+        result = self._with_bar(h, 2, value, abs(value - near[0]), jump, abs(value - near[0]))
+        if result.bias + result.gap / 2 < result.noise / 2:
+            return result
+        farther = self._slopes(4 * h)
+        if not math.isfinite(sum(farther)):
+            return result
+        far_value, far_jump = (4 * far[0] - farther[0]) / 3, 2 * far[1] - farther[1]
+        better = (16 * value - far_value) / 15
+        refined = self._with_bar(h, 4, better, abs(better - value), (8 * jump - far_jump) / 7, abs(better - near[0]))
+        return min(result, refined, key=lambda r: r.bar)
+
+    def _slopes(self, h: float) -> tuple[float, float]:
+        """The central slope, and right slope less left slope."""
+        right, left = self.at(h), self.at(-h)
+        return (right - left) / (2 * h), (right + left) / h
+
+    def _with_bar(self, h: float, order: int, value: float, bias: float, jump: float, rough: float) -> Residual:
         noise = NOISE * self.sigma / h
-        bias = abs(value - near)
-        jump = 2 * (right + left) / h - (far_right + far_left) / (2 * h)
         gap = max(0.0, abs(jump) - GAP_NOISE * self.sigma / h)
-        return Residual(value, noise + bias + gap / 2 + self._allowed, h, noise, bias, gap)
+        return Residual(value, noise + bias + gap / 2 + self._allowed, h, noise, bias, gap, order, rough + gap)
+
+    def glance(self, h: float, like: Residual) -> Residual | None:
+        """Measure with two values only, by what is known of the truncation of a line that this one is a part of.
+
+        None unless an error of the size of that line's stands out clearly.
+        """
+        noise, rough = NOISE * self.sigma / h, like.rough * (h / like.h) ** 2
+        bar = noise + rough + self._allowed
+        if abs(like.value) < CLEAR * bar:
+            return None
+        value, _ = self._slopes(h)
+        return Residual(value, bar, h, noise, rough, 0.0, 2, rough) if math.isfinite(value) else None
 
     def first_step(self) -> float:
         """Where rounding and truncation should balance, if the loss is as curved as it is steep."""
@@ -198,7 +232,7 @@ class Line:
             return 2.0**-8
         return _power_of_two(min(max((self.sigma / self.length) ** (1 / 3), SMALLEST_STEP), 2.0**-5))
 
-    def balanced(self, h: float, tries: int = 4) -> Residual | None:
+    def balanced(self, h: float, tries: int = 6) -> Residual | None:
         """Measure, moving the step to where the parts of the uncertainty balance; the least uncertain result."""
         best: Residual | None = None
         seen: set[float] = set()
@@ -214,11 +248,11 @@ class Line:
             if best is None or result.bar < best.bar:
                 best = result
             other = result.bias + result.gap / 2
-            if other > 4 * result.noise:
+            if other > 2 * result.noise:
                 ratio = result.noise / other if result.noise else 0.0
-                h *= _power_of_two(max(ratio ** (1 / 3), 2.0**-6))
-            elif 8 * other < result.noise:
-                h *= 4
+                h *= _power_of_two(max(ratio ** (1 / (1 + result.order)), 2.0**-6))
+            elif 4 * other < result.noise:
+                h *= 4 if 64 * other < result.noise else 2
             else:
                 break
         return best
