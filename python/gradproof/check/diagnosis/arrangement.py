@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, odd_ones, trial
+from gradproof.check.diagnosis.fits import proportion
 from gradproof.check.diagnosis.tensor import Array, Tensor
+
+ROLLS = 16  # shifts tried beside a penalty, where no slice can be recognized
 
 
 def explain_arrangement(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
@@ -16,9 +20,11 @@ def explain_arrangement(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explana
     if not t.whole or t.count < 2 or not t.known.any():
         return
     found = [*_swapped(t, others), *_transposed(t), *_flipped(t), *_rolled(t)]
-    yield from found
     if not found:
-        yield from _permuted(t)
+        found = [*_permuted(t)]
+    yield from found
+    if not found and t.a.ndim > 1:
+        yield from _beside_penalty(t)
 
 
 def _explains(
@@ -134,6 +140,34 @@ def _permuted(t: Tensor) -> Iterator[Explanation]:
     yield from _explains(
         t, predicted, spread, "indexing", 5.5, "numeric in another order", hint, indices=indices, pattern="permutation"
     )
+
+
+def _moves(t: Tensor) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
+    """Rearrangements by cause, words and function."""
+    for axis, size in enumerate(t.shape):
+        yield "indexing", f"flipped along axis {axis}", partial(np.flip, axis=axis)
+        for shift in range(1, min(size, ROLLS)):
+            shown = shift if shift <= size // 2 else shift - size
+            yield "indexing", f"shifted by {shown} along axis {axis}", partial(np.roll, shift=shift, axis=axis)
+    yield "transpose", "in the other order", lambda array: array.T.reshape(array.shape)
+    if t.a.ndim == 2 and t.shape[0] == t.shape[1]:
+        yield "transpose", "transposed", np.transpose
+
+
+def _beside_penalty(t: Tensor) -> Iterator[Explanation]:
+    """The data part is rearranged and an L2 penalty is not: ``a = P(n - k θ) + k θ``, linear in k."""
+    for cause, words, move in _moves(t):
+        moved = move(t.n)
+        u, rest = np.maximum(t.u, move(t.u)), t.x - move(t.x)
+        fit = proportion(t.a - moved, rest, u)
+        if fit is None:
+            continue
+        found = trial(t, moved + fit[0] * rest, u + fit[1] * np.abs(rest), fitted=1)
+        if found.accepted and found.support > 2:
+            statement = f"analytic = numeric {words} {everywhere(t, found.odd)}, but for a penalty of {fit[0]:.6g} θ"
+            evidence = {"coefficient": fit[0], "pattern": words, **odd_ones(t, found.odd)}
+            yield Explanation(cause, 6, found.support, statement, "The data part stands in the wrong places", evidence)
+            return
 
 
 def _axes(axes: Sequence[int]) -> str:

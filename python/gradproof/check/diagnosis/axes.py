@@ -57,7 +57,8 @@ def _constant(t: Tensor) -> Iterator[Explanation]:
             )
         else:
             statement = f"analytic is constant {where}, numeric is not"
-        yield Explanation("reduction", 4, t.a.size - a.size - 1, statement, hint, evidence)
+        support = t.a.size - a.size - 1
+        yield Explanation("reduction", 4, support, statement, hint, evidence, None, 0.95, ("mask",))
         return
 
 
@@ -72,7 +73,9 @@ def _missing_mean(t: Tensor) -> Iterator[Explanation]:
         if found.accepted and support > 0:
             statement = f"analytic - numeric is constant {where} ({float(np.abs(shift).max()):.3g} at most)"
             hint = "The path through a mean over that axis is missing, or a mean is taken over the wrong axis"
-            yield Explanation("reduction", 4, support, statement, hint, {"axis": list(axes)}, None)
+            others = ("missing-term",)
+            certainty = 0.7 if t.a.ndim == 1 else 0.85
+            yield Explanation("reduction", 4, support, statement, hint, {"axis": list(axes)}, None, certainty, others)
             return
 
 

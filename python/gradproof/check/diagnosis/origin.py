@@ -72,7 +72,8 @@ def layers_of(tensors: Sequence[Tensor]) -> list[int]:
         else:
             key = f"#{i}"
             before = tensors[i - 1] if i else None
-            if before is not None and len(tensor.shape) == 1 and len(before.shape) > 1:
+            named = tensor.name.rpartition(".")[2].lower().startswith("b")  # b, bias, bh, ...
+            if named and before is not None and len(tensor.shape) == 1 and len(before.shape) > 1:
                 key = keys[-1] if before.shape[-1] == tensor.shape[0] else key
         keys.append(key)
     order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
@@ -88,16 +89,20 @@ def assign(cases: Sequence[Case]) -> None:
         here = [case for case in cases if case.layer == layer]
         before = [case for case in cases if case.layer < layer]
         factors = [case.factor for case in here]
-        proofs = [factor for factor in factors + [case.factor for case in before] if factor is not None]
+        known = [factor for factor in factors if factor is not None]
+        proofs = known + [case.factor for case in before if case.factor is not None]
         if not any(_same(factor, flow) for factor in proofs):
             common = _common(factors, proofs)
             if common is not None:
-                flow, scaled = common, next(case for case in here if _matches(case, common))
+                flow, scaled = common, _nearest([case for case in here if _matches(case, common)])
                 scaled.role = "flow"
-            elif lost is None and not any(factor for factor in proofs):
-                lost = _first_lost(here)
+        if lost is None and not any(proofs[len(known) :]):
+            unexplained = [case for case in here if case.tensor.is_wrong and case.factor is None]
+            # A tensor that is right clears its layer; but of a layer in which two go wrong it is on another branch.
+            if unexplained and (not any(known) or len(unexplained) > 1):
+                lost = _nearest(unexplained)
         for case in here:
-            _assign_one(case, flow, lost, scaled, proofs)
+            _assign_one(case, flow, lost, scaled, proofs[len(known) :] if lost in here else proofs)
     _join_branches(cases)
 
 
@@ -119,9 +124,9 @@ def _assign_one(case: Case, flow: float, lost: Case | None, scaled: Case | None,
         case.role = "own"
 
 
-def _first_lost(here: Sequence[Case]) -> Case | None:
-    wrong = [case for case in here if case.tensor.is_wrong and case.factor is None]
-    return wrong[0] if wrong else None
+def _nearest(layer: Sequence[Case]) -> Case:
+    """Of one layer the matrix nearest to the loss: the vector behind it is its bias."""
+    return max(layer, key=lambda case: (len(case.tensor.shape) > 1, layer.index(case)))
 
 
 def _same(left: float | None, right: float) -> bool:
@@ -150,6 +155,7 @@ def _join_branches(cases: Sequence[Case]) -> None:
         behind = [other for other in lost if other.layer > case.layer]
         if behind and case.role == "flow":
             case.role, case.origin = "upstream", behind[-1].tensor
+            behind[-1].role = "flow"
             for other in cases:
                 if other.origin is case.tensor:
                     other.origin = behind[-1].tensor

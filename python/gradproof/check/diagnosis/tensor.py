@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.check.tensor_report import EntryReport, Status, TensorReport
+from gradproof.check.tensor_report import EntryReport, Status
 
 Array = NDArray[Any]
 
@@ -47,21 +47,6 @@ class Tensor:
     uncertainty: Array | None
     status: Array | None
     entries: Sequence[EntryReport] = field(default=())
-
-    @classmethod
-    def of(cls, report: TensorReport, theta: Array) -> Tensor:
-        """What a report knows of a tensor, and its parameters."""
-        entries = () if report.analytic is not None else report.worst(report.mismatched + report.matched)
-        return cls(
-            report.name,
-            report.shape,
-            theta,
-            report.analytic,
-            report.numeric,
-            report.uncertainty,
-            report.status,
-            entries,
-        )
 
     @cached_property
     def whole(self) -> bool:

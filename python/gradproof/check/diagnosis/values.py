@@ -17,6 +17,7 @@ def explain_values(tensor: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
     one = [*_zero(tensor), *_absolute(tensor), *_factor(tensor, dimensions), *_penalty(tensor)]
     yield from one
     if not one:
+        yield from _two_penalties(tensor)
         yield from _factor_and_penalty(tensor, dimensions)
 
 
@@ -96,6 +97,20 @@ def _which(t: Tensor, k: float, norm: str) -> str:
     if len(t.shape) < 2:
         return f"An {norm} term too many: biases, γ and β are not regularized, or it is added twice"
     return f"The {norm} term is added twice, or its coefficient too large by {k:.6g} (λ/m against λ/2m?)"
+
+
+def _two_penalties(t: Tensor) -> Iterator[Explanation]:
+    """One penalty in place of another, or both wrong."""
+    fit = two_terms(t.r[t.known], t.x[t.known], np.sign(t.x[t.known]), t.u[t.known])
+    if fit is None:
+        return
+    k, c = fit
+    found = trial(t, t.n + k * t.x + c * np.sign(t.x), t.u * (1 + 4 / np.sqrt(t.count)), fitted=2)
+    telling = int((t.wrong & t.known & ~found.odd).sum()) - 2
+    if found.accepted and telling > 1:
+        statement = f"analytic = numeric {k:+.6g} θ {c:+.6g} sign(θ) {everywhere(t, found.odd)}"
+        hint = "The penalties L2 and L1 are exchanged or both wrong"
+        yield Explanation("regularization", 5, telling, statement, hint, {"coefficient": k, "coefficient_l1": c})
 
 
 def _error(x: Array, u: Array) -> float:
