@@ -55,6 +55,15 @@ class _Slopes:
     J: Estimate | None
 
     @property
+    def gap(self) -> float:
+        """Difference of the one-sided derivatives, if it is beyond doubt; else 0."""
+        P, M, J = self.P, self.M, self.J
+        if P is None or M is None or J is None or abs(J.value) <= J.error:
+            return 0.0
+        gap = abs(P.value - M.value)
+        return gap if gap > 1.5 * (P.error + M.error) else 0.0
+
+    @property
     def best(self) -> Estimate | None:
         known = [estimate for estimate in (self.C, self.P, self.M) if estimate is not None]
         return min(known, key=lambda estimate: estimate.error) if known else None
@@ -181,7 +190,9 @@ def _refine(ladder: _Ladder) -> _Slopes:
         added = False
         if best.level <= 1 and not (best.noisy and best.level == 1) and best.error > suspect.goal:
             added = ladder.add(steps[0] / 16)
-        if wrong and steps[0] > 4 * resolution:
+        if slopes.gap:  # a kink nearby, or at the point? Only small steps tell
+            resolution = min(resolution, 3 * KAPPA * ladder.sigma / slopes.gap)
+        if (wrong or slopes.gap) and steps[0] > 4 * resolution:
             added = ladder.add(steps[0] / 16) or added
         if best.noisy and best.error > suspect.goal and best.level >= len(steps) - 3:
             added = ladder.add(4 * steps[-1]) or added
@@ -286,12 +297,8 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
     error = best.error
     if ladder.cast:  # the values belong to the rounded point
         error += _curvature(slopes.levels) * abs(suspect.x - ladder.base)
-    if P is not None and M is not None and J is not None:
-        gap, bars = abs(P.value - M.value), P.error + M.error
-        if gap > 1.5 * bars and abs(J.value) > J.error:
-            return _judge_kink(ladder, slopes, P, M, own)
-    else:
-        gap, bars = 0.0, 0.0
+    if P is not None and M is not None and slopes.gap:
+        return _judge_kink(ladder, slopes, P, M, own)
     apart = abs(a - best.value)
     if apart <= error + own:
         resolved = _resolved(ladder, slopes, best, error)
@@ -307,7 +314,8 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
             return Outcome(best.value, error + own + hidden, Status.MATCH if resolved else Status.UNRESOLVED)
     factor = 1.0
     if suspect.single:  # pieces narrower than float32 can show
-        factor = 10.0 if gap > bars else 3.0
+        seen = P is not None and M is not None and abs(P.value - M.value) > P.error + M.error
+        factor = 10.0 if seen else 3.0
     if apart <= factor * error + own or (ladder.noise.staircase and abs(a) <= error):
         return Outcome(best.value, factor * error + own, Status.UNRESOLVED)
     others = [other for other in (slopes.C, P, M) if other is not None and other is not best]
