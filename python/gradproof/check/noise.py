@@ -175,6 +175,9 @@ def _quantised(line: _Line, table: _Table, spacings: Sequence[int] = WIDER) -> f
             break
         gap = min(gap, wider.gap)
         if wider.state != "flat":
+            beyond = line.beyond()
+            if beyond is not None and beyond.state != "flat":  # no steps, but a plain that ends somewhere
+                return beyond.level if beyond.state == "ok" else 0.0
             level = wider.level if wider.state == "ok" else 0.0
             break
     return max(level, 0.3 * gap) if gap < math.inf else 0.0
@@ -188,6 +191,7 @@ class _Line:
         self._rng = rng
         self.largest = abs(f0)
         self._values: list[float] = []
+        self._end: Mapping[int, Array] = {}
 
     @property
     def single_values(self) -> bool:
@@ -208,8 +212,16 @@ class _Line:
             if len(values) == POINTS:
                 self._values += values
                 self.largest = max(self.largest, *map(abs, values))
+                self._end = {tensor: POINTS * side * move for tensor, move in moved.items()}
                 return difference_table(values)
         return None
+
+    def beyond(self) -> _Table | None:
+        """Difference table at the wide spacing from where the last line ended."""
+        moves = increments(self._problem, MACRO, self._rng)
+        places = [{t: end + k * moves[t] for t, end in self._end.items()} for k in range(POINTS)]
+        values = [self._problem.value_along(place, 1.0)[0] for place in places]
+        return None if any(value != value for value in values) else difference_table(values)
 
 
 def _within(problem: Problem, moves: Mapping[int, Array], side: float) -> list[Mapping[int, Array]]:
