@@ -8,15 +8,15 @@ number of those that are wrong bounds the number of wrong entries from below: to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from gradproof.check.evaluate import Array, BudgetSpent, Float64Array, Problem
-from gradproof.check.noise import EPS32, EPS64
-from gradproof.check.probe import ROUNDING, Block, Line, Residual
+from gradproof.check.entries import Circumstances
+from gradproof.check.evaluate import Array, BudgetSpent, Problem
+from gradproof.check.probe import Block, Line, Residual
 from gradproof.check.tensor_report import EntryReport, Status
 
 WIDEST: Final = 32  # wrong blocks side by side before the search stops
@@ -55,28 +55,16 @@ class Bisection:
 
     Parameters
     ----------
-    line : callable
-        ``line(block) -> Line`` along the direction restricted to a block.
     problem : Problem
-    moves, analytic
-        The direction and the gradient under test, whole tensors.
-    rtol : float
-        Relative errors of an entry up to this are right.
+    moves : mapping of int to array
+        The direction, whole tensors.
+    facts : Circumstances
     """
 
-    def __init__(
-        self,
-        line: Callable[[Block], Line],
-        problem: Problem,
-        moves: Mapping[int, Array],
-        analytic: Sequence[Float64Array],
-        rtol: float = 0.0,
-    ) -> None:
-        self._line = line
+    def __init__(self, problem: Problem, moves: Mapping[int, Array], facts: Circumstances) -> None:
         self._problem = problem
         self._moves = moves
-        self._analytic = analytic
-        self._rtol = rtol
+        self._facts = facts
         self.search = Search()
 
     def run(self, block: Block, residual: Residual) -> Search:
@@ -134,12 +122,13 @@ class Bisection:
 
     def _measure(self, block: Block, whole: Residual) -> Residual:
         """The slope over a part of a block whose slope is known, as accurately as it takes to tell."""
-        line, h = self._line(block), self._step(block)
-        for measure in (lambda: line.glance(h, whole), lambda: line.residual(h)):
-            result = measure()
-            if result is not None and _tells(result, whole):
-                return result
-        return self._fully(line, h)
+        line, h = Line(self._problem, block, self._moves, self._facts), self._step(block)
+        result = line.glance(h, whole)
+        if result is None or not _tells(result, whole):
+            result = line.residual(h)
+        if result is None or not _tells(result, whole):
+            result = self._fully(line, h)
+        return result
 
     def _fully(self, line: Line, h: float) -> Residual:
         return line.balanced(h) or Residual(math.nan, math.inf, h)
@@ -174,7 +163,7 @@ class Bisection:
         tensor, box = block.pieces[0]
         index = tuple(s.start for s in box)
         move = abs(float(self._moves[tensor][index]))
-        line = self._line(block)
+        line = Line(self._problem, block, self._moves, self._facts)
         best = self._fully(line, self._step(block))
         if move == 0.0 or not math.isfinite(best.bar):
             return None
@@ -184,13 +173,12 @@ class Bisection:
             confirmed = any(other is not None and other.wrong and other.agrees(best) for other in others)
             wrong = Status.KINK_MISMATCH if best.gap > best.noise else Status.MISMATCH
             status = wrong if confirmed else Status.UNRESOLVED
-        a = float(self._analytic[tensor][index])
+        a = float(self._facts.analytic[tensor][index])
         n = a + best.value / float(self._moves[tensor][index])
-        eps = EPS32 if self._problem.single[tensor] else EPS64
         error = abs(a - n) / max(abs(a), abs(n)) if a != n else 0.0
-        if status != Status.MATCH and error <= self._rtol:
+        if status != Status.MATCH and error <= self._facts.rtol:
             status = Status.MATCH
-        return EntryReport(index, a, n, best.bar / move + ROUNDING * eps * abs(a), error, status.label)
+        return EntryReport(index, a, n, best.bar / move, error, status.label)
 
     def _along_other_axes(self, block: Block, residual: Residual) -> list[tuple[Block, Residual]]:
         """The few columns (or others than the first axis) that hold all of the error; [] if it is everywhere."""

@@ -217,9 +217,7 @@ class _Check:
     def _project(self, facts: Circumstances) -> list[TensorReport]:
         from gradproof.check.project import project
 
-        found = project(
-            self.problem, facts.analytic, seed=self.seed, f0=facts.f0, sigma=facts.noise.sigma, rtol=self.rtol
-        )
+        found = project(self.problem, facts, seed=self.seed)
         self.notes += found.notes
         return found.tensors
 

@@ -20,14 +20,14 @@ from typing import Final
 
 import numpy as np
 
-from gradproof.check.evaluate import Array, Box, Float64Array, Problem
-from gradproof.check.noise import EPS32, EPS64, difference_table
+from gradproof.check.entries import Circumstances
+from gradproof.check.evaluate import Array, Box, Problem
+from gradproof.check.noise import difference_table
 
 SMALLEST: Final = 0.5  # of |v| in units of the scale
 MEAN_SQUARE: Final = 13 / 12  # of v in units of the scale
 NOISE: Final = 7.5  # sigma / h, eight standard deviations: sigma itself is a rough estimate
 GAP_NOISE: Final = 24.0  # the same for the extrapolated difference of the one-sided slopes
-ROUNDING: Final = 32  # units of roundoff that an analytic gradient may be wrong by
 CLEAR: Final = 16  # uncertainties that an error has to be away for two values to tell
 LARGEST_STEP: Final = 0.25
 SMALLEST_STEP: Final = 2.0**-26
@@ -147,42 +147,31 @@ class Line:
     block : Block
     moves : mapping of int to array
         The direction, whole tensors.
-    analytic : sequence of float64 ndarray
-        The gradient under test, whole tensors.
-    f0, sigma : float
-        The loss at the point, and the standard deviation of its rounding.
-    rtol : float
-        Relative errors up to this are right as well.
+    facts : Circumstances
+        The loss at the point, its noise, the gradient under test and its rounding; whole tensors.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        block: Block,
-        moves: Mapping[int, Array],
-        analytic: Sequence[Float64Array],
-        f0: float,
-        sigma: float,
-        rtol: float = 0.0,
-    ) -> None:
+    def __init__(self, problem: Problem, block: Block, moves: Mapping[int, Array], facts: Circumstances) -> None:
         self._problem = problem
         self._boxes = [(t, box, moves[t][box]) for t, box in block.pieces]
-        self._analytic = [analytic[t][box] for t, box in block.pieces]
-        self._f0 = f0
-        self.sigma = sigma
+        self._analytic = [facts.analytic[t][box] for t, box in block.pieces]
+        self._cast = {i: problem.x(t)[box] for i, (t, box) in enumerate(block.pieces) if facts.cast[t]}
+        self._f0 = facts.f0
+        self.sigma = facts.noise.sigma
         self._values: dict[float, float] = {}
         self.flat = True  # whether all values so far are the one at the point
-        eps = [EPS32 if problem.single[t] else EPS64 for t, _ in block.pieces]
-        lengths = [_length(a, v) for a, (_, _, v) in zip(self._analytic, self._boxes, strict=True)]
-        self.length = math.hypot(*lengths)  # typical size of a . v
-        self._allowed = math.hypot(*(ROUNDING * e * n for e, n in zip(eps, lengths, strict=True)))
-        self._allowed += (rtol if block.size == 1 else 3 * rtol) * self.length
+        v = [move for _, _, move in self._boxes]
+        self.length = math.hypot(*map(_length, self._analytic, v))  # typical size of a . v
+        rounding = math.hypot(*(_length(facts.rounding[t][box], move) for t, box, move in self._boxes))
+        self._allowed = rounding + (facts.rtol if block.size == 1 else 3 * facts.rtol) * self.length
 
     def at(self, t: float) -> float:
         """``r(t)``; NaN where the loss has no value."""
         if t not in self._values:
             value, displacements = self._problem.value_in(self._boxes, t)
             self.flat = self.flat and value == self._f0
+            for i, x in self._cast.items():
+                displacements[i] = np.subtract((x + displacements[i]).astype(np.float32), x.astype(np.float32))
             predicted = sum(_dot(a, d) for a, d in zip(self._analytic, displacements, strict=True))
             self._values[t] = value - self._f0 - predicted
         return self._values[t]

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from gradproof.check.bisect import Bisection, Search, describe
+from gradproof.check.entries import Circumstances
 from gradproof.check.evaluate import Array, BudgetSpent, Float64Array, Problem
-from gradproof.check.noise import loss_noise
 from gradproof.check.probe import MEAN_SQUARE, SMALLEST, Block, Line, Residual, direction
 from gradproof.check.tensor_report import EntryReport, TensorReport, Verdict
 
@@ -52,36 +52,24 @@ class Projection:
 
 
 def project(
-    problem: Problem,
-    analytic: Sequence[Float64Array],
-    tensors: Sequence[int] | None = None,
-    *,
-    seed: int = 0,
-    f0: float | None = None,
-    sigma: float | None = None,
-    rtol: float | None = None,
+    problem: Problem, facts: Circumstances, tensors: Sequence[int] | None = None, *, seed: int = 0
 ) -> Projection:
     """Check a gradient by random directions, and find its wrong entries.
 
     Parameters
     ----------
     problem : Problem
-    analytic : sequence of float64 ndarray
-        The gradient under test; not changed.
+    facts : Circumstances
+        The loss at the point, its noise, and the gradient under test, which is not changed.
     tensors : sequence of int, optional
         Numbers of the tensors to check; all by default.
     seed : int
-    f0, sigma : float, optional
-        The loss at the point and the standard deviation of its rounding, if known.
-    rtol : float, optional
-        Relative errors up to this are right.
     """
+    analytic = facts.analytic
     chosen = list(range(len(analytic))) if tensors is None else list(tensors)
-    check = _Check(problem, list(analytic), seed, rtol or 0.0)
+    check = _Check(problem, facts, seed)
     notes: list[str] = []
     try:
-        check.f0 = problem.value() if f0 is None else f0
-        check.sigma = loss_noise(problem, check.f0, check.rng).sigma if sigma is None else sigma
         check.run([t for t in chosen if problem.size(t)])
     except BudgetSpent as spent:
         notes.append(f"{spent}: what is not reported was not checked")
@@ -114,15 +102,12 @@ class _Probe:
 
 
 class _Check:
-    def __init__(self, problem: Problem, analytic: list[Float64Array], seed: int, rtol: float) -> None:
+    def __init__(self, problem: Problem, facts: Circumstances, seed: int) -> None:
         self.problem = problem
-        self.analytic = analytic  # wrong entries are corrected here, in copies, so that others show
-        self.rng = np.random.default_rng((seed, 0))
         self.results: dict[int, _Result] = {}
-        self.f0 = math.nan
-        self.sigma = 0.0
+        self._analytic = list(facts.analytic)  # wrong entries are corrected, in copies, so that others show
+        self._facts = replace(facts, analytic=self._analytic)
         self._seed = seed
-        self._rtol = rtol
         self._corrected: set[int] = set()
         self._relative: set[tuple[int, ...]] = set()  # groups that get a scale per entry
         self._lengths: dict[int, float] = {}
@@ -161,7 +146,7 @@ class _Check:
         return _Probe(moves, line, residual)
 
     def _line(self, moves: Mapping[int, Array], block: Block) -> Line:
-        return Line(self.problem, block, moves, self.analytic, self.f0, self.sigma, self._rtol)
+        return Line(self.problem, block, moves, self._facts)
 
     def _screen(self, group: tuple[int, ...]) -> str:
         """``"right"``, ``"suspect"`` or ``"unresolved"``, with the results of all but suspects."""
@@ -244,7 +229,9 @@ class _Check:
                         min(1.0, abs(residual.value) / (2 * self._lengths[tensor])) if self._lengths[tensor] else 1.0
                     )
                     result.relative_error = slope
-                    result.entries += [entry for _, entry in bisection.sample(search.frontier, self.rng)]
+                    result.entries += [
+                        entry for _, entry in bisection.sample(search.frontier, np.random.default_rng((self._seed, 2)))
+                    ]
                     break
                 if not search.entries:
                     result.note = _NO_ENTRY
@@ -257,15 +244,15 @@ class _Check:
             result.detectable = self._passed(tensor, passed).detectable
 
     def _bisection(self, moves: Mapping[int, Array]) -> Bisection:
-        return Bisection(lambda block: self._line(moves, block), self.problem, moves, self.analytic, self._rtol)
+        return Bisection(self.problem, moves, self._facts)
 
     def _learn(self, result: _Result, search: Search) -> None:
         """Keep the wrong entries, and correct them, so that the next direction shows what is left."""
         for tensor, entry in search.entries:
             if tensor not in self._corrected:
                 self._corrected.add(tensor)
-                self.analytic[tensor] = self.analytic[tensor].copy()
-            self.analytic[tensor][entry.index] = entry.numeric
+                self._analytic[tensor] = self._analytic[tensor].copy()
+            self._analytic[tensor][entry.index] = entry.numeric
             result.entries.append(entry)
 
 
