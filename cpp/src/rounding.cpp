@@ -103,7 +103,9 @@ class Rounding {
       default: {
         Squares result(m_, o.n_in);
         for (Index i = 0; i < result.size(); ++i) {
-          const double first = slopes(o, x[i], y[i]).first;
+          // Where rounding decides which side of a kink z is on, the error goes through.
+          const bool undecided = std::pow(static_cast<double>(x[i]) / unit, 2) <= 64 * v.data()[i];
+          const double first = undecided ? std::max(1.0, slopes(o, x[i], y[i]).first) : slopes(o, x[i], y[i]).first;
           result.data()[i] = first * first * v.data()[i] + (o.kind == Kind::relu ? 0 : y2.data()[i]);
         }
         return result;
@@ -153,7 +155,8 @@ class Rounding {
       Squares moved = p2 * (v.colwise() + common);
       for (Index s = 0; s < m_; ++s) {
         double& own = moved(s, targets.labels[s]);
-        own = moved.row(s).sum() - own;
+        own = 0;
+        own = moved.row(s).sum();
       }
       result += moved / (rows * rows);
     } else if (targets.loss == Loss::binary_cross_entropy) {
@@ -205,12 +208,13 @@ class Rounding {
                                         row_drift(m_) * along * along;
           error[o.weight + j] = along_variance;
           error[o.bias + j] = sum_variance;
-          const double shared = (sum_variance + sum * sum) / (rows * rows);
+          // What errs in the means and in 1/sigma errs alike in all rows, and adds up in the sums over them below.
+          const double mean_variance = (sum_variance + sum * sum) / rows;
+          const double along_mean_variance = (along_variance + along * along) / rows;
           result.col(j) = scale * scale *
-                          (above.col(j) + dy2.col(j) + shared +
-                           (x_hat2.col(j) * (along_variance + along * along) + x_hat_moved.col(j) * along * along) /
-                               (rows * rows)) +
-                          dx2.col(j) * relative[j];
+                              (above.col(j) + dy2.col(j) + mean_variance + x_hat2.col(j) * along_mean_variance +
+                               x_hat_moved.col(j) * std::pow(along / rows, 2)) +
+                          rows * relative[j] * dx2.col(j);
         }
         return result;
       }
@@ -242,6 +246,7 @@ class Rounding {
     }
   }
 
+  static constexpr double unit = std::numeric_limits<T>::epsilon() / 2;
   const Point<T>& point_;
   const Index m_;
   std::vector<Squares> moved_;         // [k]: variance of the input of op k; the last, of the scores

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -20,13 +21,12 @@ using Body = std::function<void(Index, int)>;
 class Pool {
  public:
   void run(Index count, int threads, const Body& body) {
-    std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-    if (!busy.owns_lock() || threads <= 1 || count <= 1) {
+    if (threads <= 1 || count <= 1 || busy_.test_and_set()) {
       for (Index unit = 0; unit < count; ++unit) body(unit, 0);
       return;
     }
-    const int helpers = static_cast<int>(std::min<Index>(threads, count)) - 1;
-    start(helpers);
+    const Release release{busy_};
+    const int helpers = start(static_cast<int>(std::min<Index>(threads, count)) - 1);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       body_ = &body;
@@ -46,11 +46,20 @@ class Pool {
   }
 
  private:
-  void start(int helpers) {
-    while (static_cast<int>(started_) < helpers) {
-      const int worker = ++started_;
-      std::thread([this, worker] { work(worker); }).detach();
+  struct Release {
+    std::atomic_flag& flag;
+    ~Release() { flag.clear(); }
+  };
+
+  // Starts workers up to the number of helpers, and returns how many of them there are.
+  int start(int helpers) {
+    try {
+      for (; started_ < helpers; ++started_) {
+        std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+      }
+    } catch (const std::system_error&) {  // no more threads to be had: do with those there are
     }
+    return std::min(helpers, started_);
   }
 
   void work(int worker) {
@@ -77,7 +86,7 @@ class Pool {
     }
   }
 
-  std::mutex busy_;  // held by the loop that owns the workers
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;  // set by the loop that owns the workers
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   const Body* body_ = nullptr;

@@ -7,9 +7,8 @@
 namespace gradproof {
 
 // The slope of f at z by central differences at h, h/2, h/4 and two Richardson extrapolations (Romberg's scheme),
-// error O(h^6). Where the extrapolations disagree, a kink lies within h: it is measured again with a step that stays
-// on the side of z, for kinks at 0. At a kink at z = 0 itself, which symmetric differences cannot see, the slope from below
-// is taken: that of the branch max(z, 0) records.
+// error O(h^6). A kink at 0, which symmetric differences may not see, shows in the two slopes there: then only values on
+// the side of z are used, and at z = 0 those below, the branch that max(z, 0) records.
 template <class F>
 double measured_slope(const F& f, double z) {
   const auto central = [&](double h) {
@@ -24,15 +23,14 @@ double measured_slope(const F& f, double z) {
   };
   constexpr double step = 0x1p-7;        // h^6 and rounding / h are both near 1e-14 for tanh and sigmoid
   constexpr double tolerance = 0x1p-26;  // far above both, far below the slope that a kink changes
-  if (z == 0) {
+  if (std::abs(z) < step) {
     constexpr double near = 0x1p-30;  // curvature and rounding make 1e-7 of it
     const double below = (f(0) - f(-near)) / near, above = (f(near) - f(0)) / near;
-    if (std::abs(above - below) > 0x1p-20) return below;
+    if (std::abs(above - below) > 0x1p-20) return z > 0 ? (f(2 * z) - f(z)) / z : z < 0 ? (f(z) - f(2 * z)) / -z : below;
   }
   double disagreement = 0;
   const double wide = romberg(step, disagreement);
-  if (disagreement <= tolerance || z == 0) return wide;
-  return romberg(std::min(step, std::abs(z) / 2), disagreement);
+  return disagreement <= tolerance ? wide : romberg(std::min(step, std::abs(z) / 2), disagreement);
 }
 
 }  // namespace gradproof

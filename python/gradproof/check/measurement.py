@@ -72,6 +72,17 @@ class Measurement:
         columns = [np.concatenate(column) for column in zip(*(part._columns for part in parts), strict=True)]
         return cls._of(columns, sum(part.evaluations for part in parts))
 
+    def widened(self, other: Measurement) -> Measurement:
+        """Two measurements with different steps: the sharper one, and where the two do not confirm each other an
+        uncertainty that covers both."""
+        first, second = (np.where(np.isfinite(one.numeric), one.numeric, 0.0) for one in (self, other))
+        gap = np.abs(first - second)
+        sharper = other.uncertainty < self.uncertainty
+        chosen = [np.where(sharper, b, a) for a, b in zip(self._columns, other._columns, strict=True)]
+        apart = gap > self.uncertainty + other.uncertainty
+        chosen[1] = np.where(apart, chosen[1] + gap, chosen[1])
+        return self._of(chosen, self.evaluations + other.evaluations)
+
     def __getitem__(self, where: Any) -> Measurement:
         """The elements at an index, a slice or an array of indices."""
         return self._of([column[where] for column in self._columns], self.evaluations)
@@ -88,15 +99,17 @@ class Measurement:
         Where they disagree, a maximum stands so close to a tie that rounding decides which branch is taken: both
         derivatives, and all between, are right.
         """
-        apart = np.abs(self.numeric - other.numeric) > self.uncertainty
+        uncertainty = np.maximum(self.uncertainty, other.uncertainty)
+        apart = np.abs(self.numeric - other.numeric) > uncertainty
+        sides = np.stack([self.left, self.right, self.recorded, other.left, other.right])
         return Measurement(
             self.numeric,
-            self.uncertainty,
-            self.rounding,
+            uncertainty,
+            np.maximum(self.rounding, other.rounding),
             self.kink | other.kink | apart,
-            np.where(apart, np.minimum(self.left, other.left), self.left),
-            np.where(apart, np.maximum(self.right, other.right), self.right),
-            np.where(apart, other.recorded, self.recorded),
+            np.where(apart, sides.min(axis=0), self.left),
+            np.where(apart, sides.max(axis=0), self.right),
+            other.recorded,
             self.evaluations + other.evaluations,
         )
 

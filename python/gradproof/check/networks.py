@@ -14,7 +14,8 @@ from gradproof.check.guard import guard
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
-from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme, measure_at
+from gradproof.check.structured import PROPAGATED, SCHEMES, TEXTBOOK_STEP, Dropout, Point, Scheme, measure_at
+from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat
 from gradproof.nn.layout import Slice
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
@@ -100,8 +101,7 @@ def check_model(
     for count in counts:
         if count > done:
             subject = subject.copy() if subject is model else subject
-            for _ in range(count - done):
-                subject._gradient_step(X, y, BURN_IN_RATE)
+            _burn_in(subject, X, y, count - done)
             done = count
         check = _Check(subject, X, y, chosen, scheme, step, rtol, gradient, rng)
         label = "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"
@@ -124,6 +124,20 @@ def check_model(
     )
 
 
+def _burn_in(model: Sequential, X: ArrayLike, y: ArrayLike, steps: int) -> None:
+    """Steps of gradient descent at a rate at which the loss does not run away: from BURN_IN_RATE down by eights."""
+    start = model.theta.copy(), model.buffers.copy(), model.dropout_step
+    before = model.loss(X, y)
+    for power in range(12):
+        with np.errstate(all="ignore"):
+            for _ in range(steps):
+                model._gradient_step(X, y, BURN_IN_RATE / 8**power)
+            after = model.loss(X, y) if np.isfinite(model.theta).all() else np.inf
+        if after <= 2 * max(before, 1.0) or not np.isfinite(before):
+            return
+        model.theta[...], model.buffers[...], model.dropout_step = start
+
+
 class _Check:
     """One check at one point."""
 
@@ -140,36 +154,45 @@ class _Check:
         rng: np.random.Generator,
     ) -> None:
         self.started = time.perf_counter()
+        self.subject = Subject(model, X, y)
         self.model, self.X, self.y, self.rtol, self.rng = model, X, y, rtol, rng
         self.scheme, self.step = scheme, step
         penalized = model.l1 > 0 or model.l2 > 0
         self.parts = tuple(part for part in parts if part == "data" or penalized or parts == ("regularization",))
         self.given = gradient is not None
-        self.analytic = self._own_gradient(parts) if gradient is None else _flat(gradient, model)
+        self.asked = parts
+        self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
         self.notes: list[str] = []
-        self.findings: list[Finding] = []
+        self.findings = self.subject.findings
 
     def report(self, label: str, seed: int) -> GradientReport:
         model = self.model
         point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
-        verdict = self._contract_broken(point)
+        self.value = point.value
+        verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
         tensors: dict[str, TensorReport] = {}
         reports: dict[str, GradientReport] = {}
         if verdict is None:
-            measured = {part: self._measure(part, point) for part in self.parts}
+            measured = {part: self._measure(part, point, self.step) for part in self.parts}
             tensors = self._compare(measured)
-            if "data" in measured and self.scheme in PROPAGATED and any(t.mismatched for t in tensors.values()):
-                # Before an accusation: from the model's own base point, too, where rounding may tip a maximum over.
-                own = Point(model, self.X, self.y, careful=False)
-                measured["data"] = measured["data"].either(self._measure("data", own))
-                tensors = self._compare(measured)
+            if any(tensor.mismatched for tensor in tensors.values()):
+                verdict = self._repeats(INQUIRIES)
+                if verdict is None:
+                    measured = self._second_opinion(measured)
+                    tensors = self._compare(measured)
+        if verdict is None:
             if len(measured) > 1 and not self.given:
                 reports = {part: self._part(part, measured[part]) for part in measured}
             self.findings += list(_findings(tensors, reports))
             if "data" in self.parts:
                 verdict = self._guard(point)
+            if point.first:
+                self.notes.append(
+                    f"{point.first} parameters stand in front of a Python layer, or in one: they were measured by "
+                    f"ordinary evaluations, whatever the scheme."
+                )
         return GradientReport(
             tensors,
             findings=self.findings,
@@ -183,16 +206,6 @@ class _Check:
             label=label,
             notes=self.notes,
         )
-
-    def _own_gradient(self, parts: tuple[str, ...]) -> Array:
-        """The gradient that training uses; the model's record of its last gradient is kept."""
-        kept = self.model.gradient.copy()
-        if parts == PARTS:
-            gradient = self.model.loss_and_gradient(self.X, self.y)[1]
-        else:
-            gradient = self.model.loss_and_gradient(self.X, self.y, parts=parts)[1]
-        self.model.gradient[...] = kept
-        return np.asarray(gradient)
 
     def _compare(self, measured: Mapping[str, Measurement]) -> dict[str, TensorReport]:
         """The whole gradient against the sum of the parts."""
@@ -213,13 +226,26 @@ class _Check:
             )
         return tensors
 
-    def _measure(self, part: str, point: Point) -> Measurement:
+    def _measure(self, part: str, point: Point, step: float | None) -> Measurement:
         if part == "data":
-            return measure_at(point, self.scheme, self.step)
-        return measure_penalty(self.model, len(point.X), self.scheme, self.step)
+            return measure_at(point, self.scheme, step)
+        return measure_penalty(self.model, len(point.X), self.scheme, step)
+
+    def _second_opinion(self, measured: dict[str, Measurement]) -> dict[str, Measurement]:
+        """Before an accusation. Without a step: from the model's own base point, where rounding may tip a maximum over.
+        With a step: at smaller steps, and where they do not confirm one another the uncertainty covers all of them."""
+        point = Point(self.model, self.X, self.y, careful=False)
+        if self.scheme in PROPAGATED and self.step is None:
+            if "data" in measured:
+                measured = {**measured, "data": measured["data"].either(self._measure("data", point, None))}
+            return measured
+        step = self.step or TEXTBOOK_STEP[self.scheme, self.model.dtype.name]
+        for smaller in (step / 16, step / 256):
+            measured = {part: first.widened(self._measure(part, point, smaller)) for part, first in measured.items()}
+        return measured
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
-        gradient = self._own_gradient((part,))
+        gradient = self.subject.gradient((part,))
         tensors = self._tensors(gradient, measured)
         return GradientReport(
             tensors,
@@ -230,35 +256,19 @@ class _Check:
             label=part,
         )
 
-    def _contract_broken(self, point: Point) -> Verdict | None:
+    def _contract_broken(self) -> Verdict | None:
         """What makes a comparison meaningless: values that are not finite, or that change from call to call."""
-        value = self.value = point.value
-        bad = [entry.name for entry in self.model.layout.slices if not np.isfinite(_of(self.analytic, entry)).all()]
-        if not np.isfinite(value) or bad:
-            where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
-            self.findings.append(
-                Finding("nonfinite", bad[0] if bad else None, f"At this point {where} is NaN or infinite.")
-            )
-            return Verdict.NONFINITE
-        if all(not hasattr(node.layer, "backward") for node in self.model.structure.nodes) or self.given:
+        broken = self.subject.not_finite(self.value, self.analytic)
+        if broken is not None:
+            self.findings.append(broken[1])
+            return broken[0]
+        return self._repeats(REPEATS)
+
+    def _repeats(self, times: int) -> Verdict | None:
+        finding = self.subject.nondeterministic(self.asked, times)
+        if finding is None:
             return None
-        again, gradient = self.model._data_loss(self.model._forward(point.X, True)[0], point.targets)[0], None
-        if again == value:
-            gradient = self._own_gradient(PARTS if self.parts == PARTS else self.parts)
-            scale = np.max(np.abs(self.analytic), initial=0.0)
-            differs = np.abs(gradient - self.analytic) > 1e4 * np.finfo(self.model.dtype).eps * scale
-            if not differs.any():
-                return None
-        what = "loss" if gradient is None else "gradient"
-        self.findings.append(
-            Finding(
-                "nondeterministic",
-                None,
-                f"Two evaluations of the {what} at the same point differ. A layer draws random numbers or keeps state "
-                f"between calls: freeze its mask, or seed it from the arguments.",
-                evidence={"first": value, "second": again} if gradient is None else {},
-            )
-        )
+        self.findings.append(finding)
         return Verdict.NONDETERMINISTIC
 
     def _guard(self, point: Point) -> Verdict | None:
@@ -321,15 +331,6 @@ def _finding(tensor: TensorReport, behind: list[str], cause: str) -> Finding:
 
 def _of(vector: Array, entry: Slice) -> Array:
     return vector[entry.offset : entry.stop]
-
-
-def _flat(gradient: ArrayLike, model: Sequential) -> Array:
-    array = np.asarray(gradient)
-    if array.shape != model.theta.shape or array.dtype.kind != "f":
-        raise ValueError(
-            f"gradient: got shape {array.shape} of {array.dtype}, expected {model.theta.shape} of {model.dtype}"
-        )
-    return array
 
 
 def _environment(seed: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.measurement import Measurement
-from gradproof.check.structured import ROUNDING, TEXTBOOK_STEP, TINY_STEP, Scheme
+from gradproof.check.structured import PROPAGATED, ROUNDING, TEXTBOOK_STEP, Scheme, textbook_quotients
 from gradproof.nn.model import Sequential
 
 Array = NDArray[Any]
@@ -18,9 +18,9 @@ Array = NDArray[Any]
 def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | None) -> Measurement:
     """Measure the gradient of ``l2/(2M) sum W^2 + l1/(2M) sum |W|`` with respect to every parameter.
 
-    Single terms are taken apart, so the difference of the two values needs no forward pass:
-    ``(w + h)^2 - w^2 = h (2w + h)`` and ``|w + h| - |w|`` without cancellation; ``central`` and ``forward`` subtract
-    values of the whole penalty in the precision of the model, as the textbook does.
+    ``difference`` and ``tangent`` take the limit of ``(w + h)^2 - w^2 = h (2w + h)`` and of ``|w + h| - |w|`` over h;
+    with a step, the quotients themselves. ``central`` and ``forward`` subtract values of the whole penalty in the
+    precision of the model, as the textbook does.
 
     Parameters
     ----------
@@ -44,24 +44,24 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
         moved = np.where(np.abs(weights) > np.abs(h), np.sign(weights) * h, np.abs(weights + h) - np.abs(weights))
         return np.asarray(np.where(regularized, l2 / 2 * h * (2 * weights + h) + l1 * moved, 0.0))
 
-    if scheme in ("difference", "tangent"):
-        h = TINY_STEP[model.dtype.name] if step is None else step
-        right, left = change(np.full(weights.shape, h)) / h, change(np.full(weights.shape, -h)) / -h
-        kink = regularized & (weights == 0) & (l1 > 0)
-        middle = np.where(kink, 0.0, (left + right) / 2)
-        return Measurement(middle, rounding, rounding, kink, left, right, middle, 2 * len(weights))
+    count = int(np.count_nonzero(regularized))
+    kink = regularized & (weights == 0) & (l1 > 0)
+    if scheme in PROPAGATED:
+        if step is None:
+            middle = np.where(regularized, l2 * weights + l1 * np.sign(weights), 0.0)
+            sides = np.where(kink, l1, 0.0)
+            return Measurement(middle, rounding, rounding, kink, middle - sides, middle + sides, middle, 2 * count)
+        right, left = change(np.full(weights.shape, step)) / step, change(np.full(weights.shape, -step)) / -step
+        return Measurement.smooth((left + right) / 2, rounding + np.abs(right - left), rounding, 2 * count)
 
     h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else step
     total = np.sum(l2 / 2 * np.square(weights[regularized])) + l1 * np.sum(np.abs(weights[regularized]))
-    theta = model.theta
-
-    def quotient(right: float, left: float) -> Array:
-        nodes = [(theta + model.dtype.type(k * h)).astype(np.float64) for k in (right, left)]
-        values = [(total + change(node - theta)).astype(model.dtype).astype(np.float64) for node in nodes]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((values[0] - values[1]) / (nodes[0] - nodes[1]))
-
-    near, far = (quotient(1, -1), quotient(2, -2)) if scheme == "central" else (quotient(1, 0), quotient(2, 0))
-    noise = 4 * precision * total / h
-    uncertainty = np.where(regularized, 2 * np.abs(near - far) + noise + rounding, 0.0)
-    return Measurement.smooth(np.where(regularized, near, 0.0), uncertainty, rounding, 4 * len(weights))
+    nodes, values = {}, {}
+    for k in (-2, -1, 0, 1, 2):
+        nodes[k] = (model.theta + model.dtype.type(k * h)).astype(np.float64)
+        values[k] = (total + change(nodes[k] - model.theta)).astype(model.dtype).astype(np.float64)
+    numeric, uncertainty, (bend, left, right, recorded) = textbook_quotients(
+        scheme, h, nodes, values, 4 * precision * total
+    )
+    uncertainty = np.where(regularized, uncertainty + rounding, 0.0)
+    return Measurement(numeric, uncertainty, rounding, bend, left, right, recorded, 4 * count)

@@ -37,9 +37,9 @@ TEXTBOOK_STEP: Final = {
 }
 
 # How many standard deviations of its rounding error a gradient may be off (bench/calibrate.py: what is observed).
-ROUNDING: Final = 10.0
-# Gradients below this lose digits on the way, then vanish; variances of their errors do so in double.
-UNDERFLOW: Final = {"float32": 2.0**-103, "float64": 2.0**-500}
+ROUNDING: Final = 12.0
+# Gradients below this, times a tiny step, lose digits on the way, then vanish; variances of their errors do in double.
+UNDERFLOW: Final = {"float32": 2.0**-72, "float64": 2.0**-500}
 INPUT_ERROR: Final = 4.0  # relative, in units of round-off, of what a Python layer hands on
 SLOPE_ERROR: Final = 1e-11  # of slopes measured on a forward function in double (stencil.hpp), with a margin of 10
 
@@ -217,7 +217,12 @@ def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | Non
 def _rounding(point: Point, entries: Array | None) -> Array:
     """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
     error = point.rounding[0]
-    return ROUNDING * (error if entries is None else error[entries - point.first]) + UNDERFLOW[point.model.dtype.name]
+    return ROUNDING * (error if entries is None else error[entries - point.first])
+
+
+def _underflow(point: Point) -> float:
+    """Part of the uncertainty, not of the rounding: gradients that small stay undecided, unless others are large."""
+    return UNDERFLOW[point.model.dtype.name]
 
 
 def _slopes(point: Point, rounding: Array) -> Array:
@@ -229,12 +234,19 @@ def _slopes(point: Point, rounding: Array) -> Array:
 def _tangent(point: Point, entries: Array | None) -> Measurement:
     numeric = point.run(TANGENT, np.ones(1, point.model.dtype), entries)
     rounding = _rounding(point, entries)
-    return Measurement.smooth(numeric, rounding + _slopes(point, rounding), rounding, len(numeric))
+    rounding = rounding + _slopes(point, rounding)
+    return Measurement.smooth(numeric, rounding + _underflow(point), rounding, len(numeric))
+
+
+def _tiny_step(point: Point) -> float:
+    """A power of two so small that it stays tiny when inputs or scores of any size have multiplied it."""
+    largest = max(float(np.max(np.abs(values), initial=1.0)) for values in (point.tape[-1][0], point.scores))
+    return float(TINY_STEP[point.model.dtype.name] * 2.0 ** -np.ceil(np.log2(largest)))
 
 
 def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
     tiny = step is None
-    h = TINY_STEP[point.model.dtype.name] if step is None else float(point.model.dtype.type(step))
+    h = _tiny_step(point) if step is None else float(point.model.dtype.type(step))
     steps = np.array([h], point.model.dtype)
     flags = np.zeros(point.model.layout.size if entries is None else len(entries), np.uint8)
 
@@ -245,11 +257,12 @@ def _difference(point: Point, step: float | None, entries: Array | None) -> Meas
     right, kink = side(1)
     rounding = _rounding(point, entries)
     if tiny and not kink.any():
-        return Measurement.smooth(right, rounding, rounding, len(right))
+        return Measurement.smooth(right, rounding + _underflow(point), rounding, len(right))
     left, left_kink = side(-1)
     if not tiny:
         # Two sides of any step: their difference bounds the truncation, and kinks within the step show in it.
-        return Measurement.smooth((left + right) / 2, rounding + np.abs(right - left), rounding, 2 * len(right))
+        uncertainty = rounding + np.abs(right - left) + _underflow(point)
+        return Measurement.smooth((left + right) / 2, uncertainty, rounding, 2 * len(right))
     kink |= left_kink
     where = np.flatnonzero(kink)
     indices = where + point.first if entries is None else entries[where]
@@ -258,42 +271,66 @@ def _difference(point: Point, step: float | None, entries: Array | None) -> Meas
     # The rounding errors are those of the recorded piece; on the other pieces an entry may be larger.
     unit = float(np.finfo(point.model.dtype).eps) / 2
     pieces = _slopes(point, rounding) + ROUNDING * unit * (np.abs(left) + np.abs(right))
-    uncertainty = rounding + np.where(kink, pieces, 0.0)
+    rounding = rounding + np.where(kink, pieces, 0.0)
+    uncertainty = rounding + _underflow(point)
     evaluations = 2 * len(right) + len(where)
     return Measurement(recorded, uncertainty, rounding, kink, left, right, recorded, evaluations)
 
 
 def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array | None) -> Measurement:
-    """Quotients of losses at theta +- h and, for the uncertainty, theta +- 2h.
-
-    The error is bounded by ``|D(h) - D(2h)|`` (truncation) + ``|fourth difference| / 2h`` (a kink within the step,
-    which is invisible to symmetric differences) + rounding of the losses over h.
-    """
+    """Quotients of losses at theta +- h, with theta +- 2h for their uncertainty."""
     model = point.model
     h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else float(step)
     indices = point.tail if entries is None else entries
     theta = model.theta[indices]
-    values, nodes = {0: np.full(len(indices), float(model.dtype.type(point.value)))}, {0: theta}
-    for multiple in (1, -1, 2, -2) if scheme == "central" else (1, 2):
+    nodes: dict[int, Array] = {0: theta}
+    values: dict[int, Array] = {0: np.full(len(indices), float(model.dtype.type(point.value)))}
+    for multiple in (1, -1, 2, -2):
         nodes[multiple] = theta + model.dtype.type(multiple * h)
         steps = nodes[multiple] - theta
         if entries is None:  # a pass over all parameters wants one step for each of theta
             steps = np.concatenate([np.zeros(point.first, model.dtype), steps])
         values[multiple] = point.run(LOSS, steps, entries)
+    rounding = _rounding(point, entries)
+    numeric, uncertainty, sides = textbook_quotients(scheme, h, nodes, values, ROUNDING / 4 * point.rounding[1])
+    return Measurement(numeric, uncertainty + rounding, rounding, *sides, 4 * len(indices))
+
+
+def textbook_quotients(
+    scheme: Scheme, h: float, nodes: dict[int, Array], values: dict[int, Array], noise: float
+) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
+    """The central or forward quotient, its uncertainty, and (kink, left, right, recorded).
+
+    Parameters
+    ----------
+    scheme, h
+        ``"central"`` or ``"forward"``, and the step.
+    nodes, values : dict
+        For k in -2 .. 2 the argument ``x + k h`` as it was rounded, and the function there.
+    noise : float
+        Rounding error of one value.
+
+    Notes
+    -----
+    Central: the error is bounded by ``|D(h) - D(2h)|`` (truncation) + ``|fourth difference| / 2h`` (a kink within the
+    step, which is invisible to symmetric differences) + noise over h. Forward: by twice ``|D(h) - D(2h)|`` + noise; a
+    kink at the point is where the quotients of the two sides differ by far more than that.
+    """
 
     def quotient(right: int, left: int) -> Array:
         width = nodes[right].astype(np.float64) - nodes[left]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((values[right] - values[left]) / width)
 
-    noise = ROUNDING / 4 * point.rounding[1]
-    rounding = _rounding(point, entries)
+    kink = np.zeros(values[0].shape, bool)
     if scheme == "central":
         numeric = quotient(1, -1)
         fourth = values[2] + values[-2] - 4 * (values[1] + values[-1]) + 6 * values[0]
         uncertainty = np.abs(numeric - quotient(2, -2)) + np.abs(fourth) / (2 * h) + 4 * noise / h
-    else:
-        numeric = quotient(1, 0)
-        uncertainty = 2 * np.abs(numeric - quotient(2, 0)) + 8 * noise / h
-    evaluations = (len(values) - 1) * len(indices)
-    return Measurement.smooth(numeric, uncertainty + rounding, rounding, evaluations)
+        return numeric, uncertainty, (kink, numeric, numeric, numeric)
+    right, left = quotient(1, 0), quotient(0, -1)
+    errors = [
+        2 * np.abs(near - far) + 8 * noise / h for near, far in ((right, quotient(2, 0)), (left, quotient(0, -2)))
+    ]
+    kink = np.abs(right - left) > 4 * (errors[0] + errors[1])
+    return right, np.where(kink, errors[0] + errors[1], errors[0]), (kink, left, right, right)

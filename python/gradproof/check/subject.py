@@ -1,0 +1,126 @@
+"""A network as the subject of a check: its gradient is taken as it comes, and nothing it does is trusted."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradproof.check.report import Finding, Verdict
+from gradproof.nn.layers import Layer
+from gradproof.nn.model import Sequential
+from gradproof.nn.network import PARTS
+
+Array = NDArray[Any]
+
+REPEATS = 3  # evaluations that are compared in every check of a network with Python layers
+INQUIRIES = 20  # before an accusation: a mask may repeat four times in five
+JITTER = 1e4  # rounding between two evaluations, in units of round-off of the largest value
+
+
+class Subject:
+    """A model on a batch, asked for gradients of parts of its cost.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        What was noticed while asking.
+    """
+
+    def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> None:
+        self.model, self.X, self.y = model, X, y
+        self.findings: list[Finding] = []
+        self.has_python = any(isinstance(node.layer, Layer) for node in model.structure.nodes)
+
+    def gradient(self, parts: tuple[str, ...]) -> Array:
+        """The gradient that ``loss_and_gradient`` gives, the caller's own copy; the model stays as it was.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a subclass returns something else than a loss and a flat gradient.
+        """
+        model = self.model
+        kept = model.gradient.copy(), model.theta.copy(), model.buffers.copy()
+        takes_parts = "parts" in inspect.signature(model.loss_and_gradient).parameters
+        if parts == PARTS:
+            returned = model.loss_and_gradient(self.X, self.y)
+        elif takes_parts:
+            returned = model.loss_and_gradient(self.X, self.y, parts=parts)
+        else:  # an override of the whole cost only; its parts are the model's own
+            returned = Sequential.loss_and_gradient(model, self.X, self.y, parts=parts)
+        gradient = _checked(returned, model)
+        changed = [
+            name
+            for name, now, before in zip(("theta", "buffers"), (model.theta, model.buffers), kept[1:], strict=True)
+            if not np.array_equal(now, before, equal_nan=True)
+        ]
+        for target, values in zip((model.gradient, model.theta, model.buffers), kept, strict=True):
+            target[...] = values
+        if changed and not any(finding.cause == "state" for finding in self.findings):
+            self.findings.append(
+                Finding(
+                    "state",
+                    None,
+                    f"loss_and_gradient changes the model's {' and '.join(changed)}: its answers depend on the order "
+                    f"of the calls. It was put back after each call.",
+                )
+            )
+        return gradient
+
+    def nondeterministic(self, parts: tuple[str, ...], repeats: int = REPEATS) -> Finding | None:
+        """Evaluate loss and gradient again at the same point; a finding if the answers differ beyond rounding."""
+        if not self.has_python:
+            return None
+        losses = [self.model.loss(self.X, self.y, parts=("data",)) for _ in range(repeats)]
+        if self._differ(np.array(losses)[:, None]):
+            return self._finding("loss", {"smallest": min(losses), "largest": max(losses)})
+        gradients = np.array([self.gradient(parts) for _ in range(max(2, repeats // 4))])
+        return self._finding("gradient", {}) if self._differ(gradients) else None
+
+    def _differ(self, answers: Array) -> bool:
+        spread = np.ptp(answers, axis=0)
+        size = np.max(np.abs(answers), initial=0.0)
+        return bool(np.any(spread > JITTER * float(np.finfo(self.model.dtype).eps) * size))
+
+    def _finding(self, what: str, evidence: dict[str, float]) -> Finding:
+        return Finding(
+            "nondeterministic",
+            None,
+            f"Evaluations of the {what} at the same point differ. A layer draws random numbers or keeps state between "
+            f"calls: freeze its mask, or seed it from the arguments.",
+            evidence=evidence,
+        )
+
+    def not_finite(self, value: float, gradient: Array) -> tuple[Verdict, Finding] | None:
+        """NaN or infinity in the loss or the gradient at the point itself."""
+        bad = [
+            entry.name
+            for entry in self.model.layout.slices
+            if not np.isfinite(gradient[entry.offset : entry.stop]).all()
+        ]
+        if np.isfinite(value) and not bad:
+            return None
+        where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
+        message = f"At this point {where} is NaN or infinite."
+        return Verdict.NONFINITE, Finding("nonfinite", bad[0] if bad else None, message)
+
+
+def flat(gradient: ArrayLike, model: Sequential, name: str = "gradient") -> Array:
+    """A gradient in the layout of theta: an array of its shape and of real numbers."""
+    array = np.array(gradient)
+    if array.shape != model.theta.shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"{name}: got shape {array.shape} of {array.dtype}, expected {model.theta.shape} of {model.dtype}"
+        )
+    return array
+
+
+def _checked(returned: Any, model: Sequential) -> Array:
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        raise TypeError(
+            f"{type(model).__name__}.loss_and_gradient returned {type(returned).__name__}, expected (loss, gradient)"
+        )
+    return flat(returned[1], model, f"{type(model).__name__}.loss_and_gradient: gradient")
