@@ -27,6 +27,8 @@ Float64Array = NDArray[np.float64]
 
 GOAL64: Final = (1e-6, 1e-7)  # uncertainty to reach, relative to the entry and to the root mean square of its tensor
 GOAL32: Final = (3e-3, 1e-3)
+CONVICTED: Final = 16  # wrong entries of a tensor looked at closely before plain ones are believed at once
+BLATANT: Final = 100.0  # plain: wrong by so many uncertainties, at two steps that agree
 LEARNED: Final = 15  # entries from which the length scale of a tensor is learned
 
 
@@ -114,6 +116,7 @@ class Meter:
         lengths = self._lengths.setdefault(tensor, deque(maxlen=LEARNED))
         length = median(lengths) if lengths else 1.0
         screened = not known.cast[tensor]
+        convicted = int(np.count_nonzero(into.status == Status.MISMATCH))
         for index in entries:
             a, own, s, at = float(analytic[index]), float(rounding[index]), float(scale[index]), float(x.flat[index])
             L = length * s
@@ -152,9 +155,13 @@ class Meter:
                             lengths.append(math.sqrt(abs(a) / third) / s)
                             length = median(lengths)
                         error = 1.1 * bar + 0.1 * abs(extrapolated - C) + own
-                        if abs(a - extrapolated) <= error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J:
+                        apart = abs(a - extrapolated)
+                        blatant = convicted >= CONVICTED and apart > BLATANT * error
+                        blatant = blatant and abs(extrapolated - C) <= 0.01 * apart and apart > self.known.rtol * abs(a)
+                        smooth = error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J
+                        if smooth and (blatant or apart <= error):
                             into.numeric[index], into.uncertainty[index] = extrapolated, error
-                            into.status[index] = Status.MATCH
+                            into.status[index] = Status.MISMATCH if blatant else Status.MATCH
                             if done is not None:
                                 done()
                             continue
@@ -172,6 +179,7 @@ class Meter:
             outcome = examine(problem, suspect, f0, noise, known.rtol)
             into.numeric[index], into.uncertainty[index] = outcome.numeric, outcome.uncertainty
             into.status[index] = outcome.status
+            convicted += outcome.status == Status.MISMATCH
             if done is not None:
                 done()
 

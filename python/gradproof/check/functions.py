@@ -132,6 +132,7 @@ class _Check:
         self.progress, self.backend, self.n_jobs = progress, backend, n_jobs
         self.notes: list[str] = []
         self.stopped = ""
+        self.noise: Noise | None = None
 
     def run(self, method: Method, nearby: bool, started: float) -> GradientReport:
         problem = self.problem
@@ -142,6 +143,7 @@ class _Check:
         verdict: Verdict | None = None
         stages: list[GradientReport] = []
         known: contracts.Contracts | None = None
+        complete = False
         measured = [Measured.nothing(size) for size in sizes]
         try:
             known = contracts.examine(problem, self.rng)
@@ -152,11 +154,12 @@ class _Check:
                     tensors = self._project(facts)
                 else:
                     self._exhaust(facts, measured)
+                complete = True
                 if nearby:
                     stages = self._nearby(known, tensors if chosen == "projected" else None)
                 drift = contracts.still_there(problem, known, facts.noise.sigma)
                 if drift is not None:
-                    verdict, findings = Verdict.NONDETERMINISTIC, [drift, *findings]
+                    verdict, findings, stages = Verdict.NONDETERMINISTIC, [drift, *findings], []
         except BudgetSpent as spent:
             self.stopped = str(spent)
         except KeyboardInterrupt:
@@ -169,8 +172,8 @@ class _Check:
         findings = [*findings, *written]
         if verdict is None:
             findings = findings_of(tensors, problem.parameters.arrays) + findings
-        self._tell()
-        if self.stopped and verdict is None:
+        self._tell(complete, any(tensor.unresolved for tensor in tensors))
+        if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])
             verdict = worst if worst is Verdict.FAIL else Verdict.INCONCLUSIVE
         report = GradientReport(
@@ -195,7 +198,7 @@ class _Check:
     def _circumstances(self, known: contracts.Contracts) -> Circumstances:
         problem = self.problem
         noise = loss_noise(problem, known.f0, self.rng)
-        noise = Noise(max(noise.sigma, known.spread), noise.single, noise.staircase)
+        noise = self.noise = Noise(max(noise.sigma, known.spread), noise.single, noise.staircase)
         cast = casts(problem, known.analytic, noise, known.f0, self.rng)
         rounding = gradient_rounding(problem, known.analytic, noise, self.rng)
         if known.gradient_spread:
@@ -284,10 +287,14 @@ class _Check:
             tensors.append(tensor)
         return tensors
 
-    def _tell(self) -> None:
+    def _tell(self, complete: bool, unresolved: bool) -> None:
         problem, names = self.problem, self.problem.parameters.names
-        if self.stopped:
+        if self.stopped and complete:
+            self.notes.append(f"All entries were checked, but not a nearby point: {self.stopped}.")
+        elif self.stopped:
             self.notes.append(f"The check ended early: {self.stopped}. What is not decided is not guessed.")
+        if unresolved and self.noise is not None:
+            self.notes.append(_why_unresolved(self.noise))
         edges = [(entry, failure) for entry, failure in problem.failures.items() if entry[0] >= 0]
         if edges:
             (tensor, position), (t, error) = edges[0]
@@ -297,6 +304,16 @@ class _Check:
                 f"The loss raised with {names[tensor]}[{index}] moved by {t:.3g} ({error}){more}: taken for the edge "
                 "of its domain, and measured closer or on the other side."
             )
+
+
+def _why_unresolved(noise: Noise) -> str:
+    if noise.staircase:
+        return (
+            f"The loss moves in steps of about {4 * noise.sigma:.1g}: a rounded value, a count or an accuracy has no "
+            "slope to compare with. Return it before it is rounded."
+        )
+    hint = "compute the loss in float64" if noise.single else "subtract what is constant or large in it"
+    return f"The loss is repeatable to about {noise.sigma:.1g} only, which hides smaller slopes: {hint}."
 
 
 def _with_stage(report: GradientReport, nearby: GradientReport) -> GradientReport:

@@ -119,8 +119,8 @@ class _Ladder:
             levels = [lv._replace(P=math.nan, C=math.nan) for lv in levels]
         if _jumps([(lv.minus, lv.M, lv.bar_left) for lv in levels]):
             levels = [lv._replace(M=math.nan, C=math.nan) for lv in levels]
-        one_sided = all(lv.C != lv.C for lv in levels)
-        return _Slopes(levels, right(levels, one_sided), left(levels, one_sided), central(levels), jump(levels))
+        edge = any(lv.C != lv.C for lv in levels)
+        return _Slopes(levels, right(levels, edge), left(levels, edge), central(levels), jump(levels))
 
 
 def _jumps(points: Sequence[tuple[float, float, float]]) -> bool:
