@@ -244,3 +244,170 @@ def test_bad_data_are_named(rng: np.random.Generator) -> None:
         gp.check_model(model, np.where(X == X[0, 0], np.nan, X), y)
     with pytest.raises(TypeError, match="model"):
         gp.check_model(object(), X, y)  # type: ignore[arg-type]
+
+
+# ---- correct gradients that are easy to accuse ----
+@pytest.mark.parametrize("seed", range(12))
+def test_equal_rows_before_batch_norm(seed: int) -> None:
+    # The batch has no variance: every pre-activation of the ReLU is rounding noise around exactly zero.
+    X = np.repeat(np.random.default_rng(seed).normal(size=(1, 4)), 8, axis=0)
+    layers = [gp.Dense(4), gp.BatchNorm(), gp.ReLU(), gp.Dense(3)]
+    model = gp.Sequential(layers, 4, "softmax_cross_entropy", dtype="float64", seed=seed)
+    assert gp.check_model(model, X, np.arange(8) % 3).ok
+
+
+@pytest.mark.parametrize("layer", [gp.ReLU(), gp.LeakyReLU(0.1)])
+@pytest.mark.parametrize("scale", [1e-9, 1e-15, 1e-30])
+@pytest.mark.parametrize("scheme", ["difference", "tangent"])
+def test_pre_activations_close_to_a_kink(
+    scheme: str, scale: float, layer: object, dtype: str, rng: np.random.Generator
+) -> None:
+    X, y = digits_like(rng)
+    model = gp.Sequential([gp.Dense(6, init=scale), layer, gp.Dense(4)], 7, "softmax_cross_entropy", dtype=dtype)
+    assert gp.check_model(model, X, y, scheme=scheme).ok
+
+
+def test_a_penalty_next_to_its_kink(dtype: str, rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = small(dtype, l1=1e-3, l2=1e-3)
+    model.parameters["dense_1.W"][0] = [1e-16, -1e-27, 0.0, 1e-35]
+    assert gp.check_model(model, X, y).ok
+    assert gp.check_model(model, X, y, scheme="central").verdict in ("pass", "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "step"), [("forward", 1.0), ("difference", 2.0), ("central", 10.0), ("forward", None)]
+)
+def test_no_step_accuses(scheme: str, step: float | None, rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    X[0] = 0
+    for activation in (gp.Tanh(), gp.ReLU()):
+        layers = [gp.Dense(6), activation, gp.Dense(4)]
+        model = gp.Sequential(layers, 7, "softmax_cross_entropy", dtype="float64", l1=0.01)
+        assert gp.check_model(model, X, y, scheme=scheme, step=step).verdict in ("pass", "inconclusive")
+
+
+@pytest.mark.parametrize("m", [1, 110, 1000])
+def test_batch_norm_of_any_batch(m: int, dtype: str) -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        layers = [
+            gp.Dense(5),
+            gp.Sigmoid(),
+            gp.Dense(6),
+            gp.BatchNorm(),
+            gp.LeakyReLU(0.1),
+            gp.Maxout(4, 2),
+            gp.Dense(3),
+        ]
+        model = gp.Sequential(layers, 4, "binary_cross_entropy", dtype=dtype, seed=seed)
+        report = gp.check_model(model, np.abs(rng.normal(size=(m, 4))), rng.random((m, 3)))
+        assert report.ok, report
+
+
+def test_huge_inputs(dtype: str, rng: np.random.Generator) -> None:
+    X, _ = digits_like(rng)
+    model = gp.Sequential([gp.Dense(3), gp.Dense(2)], 7, "binary_cross_entropy", dtype=dtype)
+    assert gp.check_model(model, X * 1e15, rng.random((6, 2))).verdict in ("pass", "inconclusive")
+
+
+def test_burn_in_does_not_run_away(dtype: str, rng: np.random.Generator) -> None:
+    X = 10 * rng.random((16, 3))
+    model = gp.Sequential([gp.Dense(1)], 3, "mse", dtype=dtype)
+    assert gp.check_model(model, X, X.sum(axis=1), after_steps=(0, 50)).ok
+
+
+# ---- networks that cannot be taken at their word ----
+class Reused(gp.Sequential):
+    """Hands out its own buffer."""
+
+    def loss_and_gradient(self, X, y, **keywords):  # type: ignore[no-untyped-def]
+        value, gradient = super().loss_and_gradient(X, y, **keywords)
+        self.gradient[...] = gradient
+        return value, self.gradient
+
+
+class Careless(gp.Sequential):
+    """Changes its parameters on the way, and knows nothing of parts."""
+
+    def loss_and_gradient(self, X, y):  # type: ignore[no-untyped-def, override]
+        value, gradient = super().loss_and_gradient(X, y)
+        self.theta *= self.dtype.type(1.5)
+        return value, gradient
+
+
+class Nothing(gp.Sequential):
+    def loss_and_gradient(self, X, y, **keywords):  # type: ignore[no-untyped-def]
+        return None
+
+
+def test_overrides_are_not_trusted(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    layers = [gp.Dense(6), gp.Tanh(), gp.Dense(4)]
+
+    def make(kind: type[gp.Sequential]) -> gp.Sequential:
+        return kind(layers, 7, "softmax_cross_entropy", dtype="float64", l2=0.1)
+
+    assert gp.check_model(make(Reused), X, y).ok
+    careless = make(Careless)
+    before = careless.theta.copy()
+    report = gp.check_model(careless, X, y)
+    assert [finding.cause for finding in report.findings if finding.cause != "vacuous"][:1] == ["state"]
+    np.testing.assert_array_equal(careless.theta, before)
+    with pytest.raises(TypeError, match="Nothing.loss_and_gradient"):
+        gp.check_model(make(Nothing), X, y)
+
+
+class Rarely(gp.Layer):
+    """Repeats itself four times in five."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x, parameters, training):  # type: ignore[no-untyped-def]
+        return x * x.dtype.type(1.3 if self.rng.random() < 0.2 else 1.0), None
+
+    def backward(self, dy, cache, parameters):  # type: ignore[no-untyped-def]
+        return dy, {}
+
+
+def test_rare_randomness_is_not_taken_for_a_mistake(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+    model = gp.Sequential([gp.Dense(6), Rarely(), gp.Dense(4)], 7, "softmax_cross_entropy", dtype="float64")
+    verdicts = {str(gp.check_model(model, X, y).verdict) for _ in range(10)}
+    assert "fail" not in verdicts and "nondeterministic" in verdicts
+
+
+class OnlyInSingle(gp.Layer):
+    """Right in float64, and forgets its dx in float32."""
+
+    row_independent = True
+
+    def forward(self, x, parameters, training):  # type: ignore[no-untyped-def]
+        return 2 * x, None
+
+    def backward(self, dy, cache, parameters):  # type: ignore[no-untyped-def]
+        return (2 * dy if dy.dtype == np.float64 else 0 * dy), {}
+
+
+class FalsePromise(gp.Layer):
+    """Says that its rows are independent, and they are not."""
+
+    row_independent = True
+
+    def forward(self, x, parameters, training):  # type: ignore[no-untyped-def]
+        return x - x.mean(axis=0), None
+
+    def backward(self, dy, cache, parameters):  # type: ignore[no-untyped-def]
+        return dy - dy.mean(axis=0), {}
+
+
+def test_python_layers_are_not_trusted(rng: np.random.Generator) -> None:
+    X, y = digits_like(rng)
+
+    def make(layer: gp.Layer, dtype: str) -> gp.Sequential:
+        return gp.Sequential([gp.Dense(6), layer, gp.Dense(4)], 7, "softmax_cross_entropy", dtype=dtype)
+
+    assert set(gp.check_model(make(OnlyInSingle(), "float32"), X, y).culprits) == {"dense_0.W", "dense_0.b"}
+    assert gp.check_model(make(OnlyInSingle(), "float64"), X, y).ok
+    assert gp.check_model(make(FalsePromise(), "float64"), X, y).ok

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -73,15 +73,11 @@ class Measurement:
         return cls._of(columns, sum(part.evaluations for part in parts))
 
     def widened(self, other: Measurement) -> Measurement:
-        """Two measurements with different steps: the sharper one, and where the two do not confirm each other an
-        uncertainty that covers both."""
-        first, second = (np.where(np.isfinite(one.numeric), one.numeric, 0.0) for one in (self, other))
-        gap = np.abs(first - second)
-        sharper = other.uncertainty < self.uncertainty
-        chosen = [np.where(sharper, b, a) for a, b in zip(self._columns, other._columns, strict=True)]
-        apart = gap > self.uncertainty + other.uncertainty
-        chosen[1] = np.where(apart, chosen[1] + gap, chosen[1])
-        return self._of(chosen, self.evaluations + other.evaluations)
+        """The same numbers with an uncertainty that covers another measurement: an accusation has to hold in both."""
+        sides = np.stack([other.numeric, other.left, other.right, other.recorded])
+        gap = np.max(np.abs(self.numeric - sides), axis=0)
+        uncertainty = np.fmax(self.uncertainty, gap + other.uncertainty)
+        return replace(self, uncertainty=uncertainty, evaluations=self.evaluations + other.evaluations)
 
     def __getitem__(self, where: Any) -> Measurement:
         """The elements at an index, a slice or an array of indices."""
