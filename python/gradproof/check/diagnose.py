@@ -67,7 +67,7 @@ def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int
     if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):
         found += explain_arrangement(tensor, tensors)
         found += explain_axes(tensor, tensors)
-    if not any(e.support >= CONVINCING for e in found):
+    if not tensor.whole or not any(e.support >= CONVINCING for e in found):
         found += explain_parts(tensor)
     return sorted(found, key=lambda e: e.cost + (3 if e.support <= 0 else 0))
 

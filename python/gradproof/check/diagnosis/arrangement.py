@@ -10,7 +10,7 @@ import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, odd_ones, trial
 from gradproof.check.diagnosis.fits import proportion
-from gradproof.check.diagnosis.tensor import Array, Tensor
+from gradproof.check.diagnosis.tensor import SAMPLE, Array, Tensor
 
 ROLLS = 16  # shifts tried beside a penalty, where no slice can be recognized
 
@@ -19,11 +19,13 @@ def explain_arrangement(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explana
     """Transposed, flipped, rolled, permuted, or another tensor's."""
     if not t.whole or t.count < 2 or not t.known.any():
         return
-    found = [*_swapped(t, others), *_transposed(t), *_flipped(t), *_rolled(t)]
+    found: list[Explanation] = []
+    if not t.mostly_right:
+        found = [*_swapped(t, others), *_transposed(t), *_flipped(t), *_rolled(t)]
     if not found:
         found = [*_permuted(t)]
     yield from found
-    if not found and t.a.ndim > 1:
+    if not found and t.a.ndim > 1 and t.a.size <= SAMPLE:
         yield from _beside_penalty(t)
 
 

@@ -15,9 +15,11 @@ def explain_axes(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
     """Explanations that treat an axis as a whole."""
     if not t.whole or t.count < 2 or not t.known.all():
         return
-    found = [*_constant(t), *_missing_mean(t), *_factors(t, others)]
+    found = list(_factors(t, others))
+    if not t.mostly_right:
+        found = [*_constant(t), *_missing_mean(t), *found]
     yield from found
-    if not found:
+    if not found and not t.mostly_right:
         yield from _same_total(t)
 
 

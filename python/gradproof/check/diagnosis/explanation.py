@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor
+from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor, sample
 
 # A prediction may miss by this many uncertainties: its own and that of the value it is compared with.
 SLACK = 2.0
@@ -80,7 +80,10 @@ def trial(tensor: Tensor, prediction: Array, tolerance: Array, fitted: int = 0, 
     exact : bool
         Whether no entry may be an exception.
     """
-    a, known = tensor.a, tensor.known & np.isfinite(prediction)
+    a = tensor.a
+    if a.size > SAMPLE and _refuted(a, prediction, tolerance, tensor.known, exact):
+        return Trial(False, 0, ~tensor.known)
+    known = tensor.known & np.isfinite(prediction)
     with np.errstate(invalid="ignore"):
         follows = np.abs(a - prediction) <= SLACK * tolerance
         telling = known & (np.maximum(np.abs(prediction), np.abs(tensor.n)) > CLEAR * tolerance)
@@ -89,6 +92,16 @@ def trial(tensor: Tensor, prediction: Array, tolerance: Array, fitted: int = 0, 
     support = int((telling & follows).sum()) - fitted
     allowed = 0 if exact else int(known.sum()) // ODD
     return Trial(exceptions <= allowed and support >= 0 and support + fitted > 0, support, odd)
+
+
+def _refuted(a: Array, prediction: Array, tolerance: Array, known: Array, exact: bool) -> bool:
+    """Whether a sample tells already."""
+    few = sample(a.size)
+    p = prediction.ravel()[few]
+    with np.errstate(invalid="ignore"):
+        odd = np.abs(a.ravel()[few] - p) > SLACK * tolerance.ravel()[few]
+    odd &= known.ravel()[few] & np.isfinite(p)
+    return int(odd.sum()) > (0 if exact else SAMPLE // (ODD // 2))
 
 
 def everywhere(tensor: Tensor, odd: Array) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradproof.check.diagnosis.tensor import CLEAR, Array
+from gradproof.check.diagnosis.tensor import CLEAR, Array, sample
 
 
 def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
@@ -13,6 +13,8 @@ def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
     The median of the ratios over the entries where `x` is largest beside `u`, then weighted least squares over the
     entries that agree with it: one odd entry, or a fifth of them, do not move it.
     """
+    few = sample(y.size)
+    y, x, u = y.ravel()[few], x.ravel()[few], u.ravel()[few]
     with np.errstate(invalid="ignore", over="ignore"):
         weight = np.abs(x) / u
         usable = np.isfinite(y) & (weight > CLEAR)
@@ -36,6 +38,8 @@ def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
 
 def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float] | None:
     """Factors of ``y = c x + k z`` by weighted least squares, refitted to the better three quarters twice."""
+    few = sample(y.size)
+    y, x, z, u = y[few], x[few], z[few], u[few]
     usable = np.isfinite(y + x + z + u)
     if usable.sum() < 4:
         return None

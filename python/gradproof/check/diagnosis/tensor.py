@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,14 @@ Array = NDArray[Any]
 
 # An entry can speak for or against a pattern if it stands out of its uncertainty by this factor.
 CLEAR = 10.0
+# Of larger arrays so many entries, drawn at random, refute a pattern before all are looked at, and give its numbers.
+SAMPLE = 4096
+
+
+@lru_cache(16)
+def sample(size: int) -> Array | slice:
+    """Indices of a random sample of a large array, else all."""
+    return slice(None) if size <= SAMPLE else np.sort(np.random.default_rng(size).integers(0, size, SAMPLE))
 
 
 @dataclass
@@ -130,6 +138,12 @@ class Tensor:
         if not self.whole:
             return not self.entries
         return not self.is_wrong and bool(self.clear.any())
+
+    @cached_property
+    def mostly_right(self) -> bool:
+        """Whether most of what could be wrong is right, so that no pattern of the whole holds."""
+        clear = int(self.clear.sum())
+        return clear > 0 and int((self.clear & ~self.wrong).sum()) > clear // 2
 
     @property
     def count(self) -> int:

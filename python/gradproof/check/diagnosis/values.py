@@ -9,7 +9,7 @@ import numpy as np
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, odd_ones, trial
 from gradproof.check.diagnosis.factors import name_factor
 from gradproof.check.diagnosis.fits import proportion, two_terms
-from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor
+from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor
 
 
 def explain_values(tensor: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
@@ -75,7 +75,8 @@ def _terms(t: Tensor) -> Iterator[tuple[str, str, Array]]:
 
 def _penalty(t: Tensor) -> Iterator[Explanation]:
     for symbol, norm, x in _terms(t):
-        fit = proportion(t.r, x, t.u * np.max(np.abs(x), initial=0) / max(float(np.nanmax(np.abs(t.r))), 1e-300))
+        largest = max(float(np.nanmax(np.abs(t.r))), 1e-300)
+        fit = proportion(t.r, x, t.u * (np.max(np.abs(x), initial=0) / largest))
         if fit is None:
             continue
         k = fit[0]
@@ -105,7 +106,7 @@ def _two_penalties(t: Tensor) -> Iterator[Explanation]:
     if fit is None:
         return
     k, c = fit
-    found = trial(t, t.n + k * t.x + c * np.sign(t.x), t.u * (1 + 4 / np.sqrt(t.count)), fitted=2)
+    found = trial(t, t.n + k * t.x + c * np.sign(t.x), t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE))), fitted=2)
     telling = int((t.wrong & t.known & ~found.odd).sum()) - 2
     if found.accepted and telling > 1:
         statement = f"analytic = numeric {k:+.6g} θ {c:+.6g} sign(θ) {everywhere(t, found.odd)}"
@@ -127,7 +128,7 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
         c, k = fit
         if abs(c - 1) < 1e-6:  # one odd entry beside right ones
             continue
-        tolerance = (1 + abs(c)) * t.u * (1 + 4 / np.sqrt(t.count))
+        tolerance = (1 + abs(c)) * t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE)))
         found = trial(t, c * t.n + k * x, tolerance, fitted=2)
         if not found.accepted or found.support < 2:
             continue

@@ -1,0 +1,216 @@
+"""From the pattern of a mismatch to its cause: known mistakes in known networks, and arrays without any pattern."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from cases.measured import measured
+from cases.networks_unseen import UNSEEN
+from cases.networks_with_mistakes import TUNING, Mistake, Step, mistakes, mlp
+
+import gradproof as gp
+from gradproof.check.diagnose import Tensor, diagnose
+from gradproof.check.report import EntryReport, Finding, Status
+
+FAMILIES = [pytest.param(family, id=family.__name__) for family in TUNING + UNSEEN]
+CONFIDENT = 0.6
+
+
+@lru_cache(None)
+def outcomes() -> dict[str, list[tuple[Mistake, list[Finding]]]]:
+    return {
+        family.__name__: [
+            (mistake, diagnose(measured(mistake.network.params, mistake.right, mistake.gradient)))
+            for mistake in mistakes(family)
+        ]
+        for family in TUNING + UNSEEN
+    }
+
+
+def network(**wrong: np.ndarray) -> list[Tensor]:
+    """A network of three layers with some gradients replaced."""
+    net = mlp(np.random.default_rng(1))
+    right = net.backward(net.params, Step())
+    return measured(net.params, right, right | wrong)
+
+
+def right(name: str) -> np.ndarray:
+    net = mlp(np.random.default_rng(1))
+    return net.backward(net.params, Step())[name]
+
+
+def own(findings: list[Finding]) -> dict[str | None, str]:
+    return {finding.tensor: finding.cause for finding in findings if finding.cause != "upstream"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_of_the_cases_agree_with_differences(family):
+    net = family(np.random.default_rng(0))
+    gradient = net.backward(net.params, Step())
+    assert list(gradient) == list(net.params)
+    h = 1e-5
+    for name, theta in net.params.items():
+        for index in list(np.ndindex(*theta.shape))[:: max(1, theta.size // 8)]:
+            moved = {key: array.copy() for key, array in net.params.items()}
+            moved[name][index] += h
+            high = net.loss(moved)
+            moved[name][index] -= 2 * h
+            assert gradient[name][index] == pytest.approx((high - net.loss(moved)) / (2 * h), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_wrong_tensor_is_named_and_the_origin_first(family):
+    for mistake, findings in outcomes()[family.__name__]:
+        wrong = {t.name for t in measured(mistake.network.params, mistake.right, mistake.gradient) if t.is_wrong}
+        assert {finding.tensor for finding in findings} == wrong, mistake.name
+        assert findings[0].tensor in mistake.blame, mistake.name
+        assert findings[0].cause != "upstream"
+
+
+@pytest.mark.parametrize("families", [TUNING, UNSEEN], ids=["tuned", "unseen"])
+def test_causes_are_named_or_listed_and_seldom_wrong_with_confidence(families):
+    """The confusion matrix of it: ``python bench/run.py diagnosis``."""
+    rows = [(m, findings[0]) for family in families for m, findings in outcomes()[family.__name__]]
+    named = sum(m.cause == first.cause for m, first in rows)
+    listed = sum(m.cause in (first.cause, *first.evidence.get("candidates", ())) for m, first in rows)
+    confident = [m.name for m, first in rows if m.cause != first.cause and first.confidence > CONFIDENT]
+    assert named >= 0.92 * len(rows)
+    assert listed >= 0.98 * len(rows)
+    assert len(confident) <= 0.01 * len(rows), confident
+
+
+def test_evidence_is_plain_and_messages_are_short():
+    for rows in outcomes().values():
+        for mistake, findings in rows:
+            for finding in findings:
+                json.dumps(dict(finding.evidence))
+                assert finding.tensor is not None
+                assert finding.message.startswith(finding.tensor + ": ")
+                assert len(finding.message) < 700, (mistake.name, finding.message)
+
+
+def test_the_exercise_names_both_tensors_and_both_factors():
+    findings = diagnose(network(W2=2 * right("W2"), b1=4 * right("b1")))
+    assert [(f.tensor, f.cause) for f in findings] == [("W2", "scale"), ("b1", "scale")]
+    assert findings[0].evidence["factor"] == pytest.approx(2, rel=1e-8)
+    assert findings[1].evidence["factor"] == pytest.approx(4, rel=1e-8)
+    assert "analytic = 2.000 × numeric in all 64 entries" in findings[0].message
+    assert "right, because" in findings[0].message and "W1" in findings[0].message
+
+
+def test_the_exercise_from_loss_and_gradient_alone():
+    net = mlp(np.random.default_rng(1))
+
+    def gradient(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        g = net.backward(params, Step())
+        return g | {"W2": 2 * g["W2"], "b1": 4 * g["b1"]}
+
+    report = gp.check_gradients(net.loss, gradient, net.params, progress=False)
+    assert report.culprits == ["W2", "b1"]
+    factors = {f.tensor: f.evidence["factor"] for f in report.findings if f.cause == "scale"}
+    assert factors == pytest.approx({"W2": 2.0, "b1": 4.0}, rel=1e-6)
+
+
+def test_independent_mistakes_are_all_named():
+    wrong = {"W1": right("W1")[::-1].copy(), "b2": -right("b2"), "W3": 0 * right("W3")}
+    assert own(diagnose(network(**wrong))) == {"W3": "missing-term", "b2": "sign", "W1": "indexing"}
+
+
+def test_a_factor_on_what_flows_back_is_blamed_once():
+    wrong = {name: 3 * right(name) for name in ("W1", "b1", "W2", "b2")} | {"b1": 6 * right("b1")}
+    findings = diagnose(network(**wrong))
+    assert own(findings) == {"W2": "scale", "b1": "scale"}
+    assert {f.tensor: f.evidence["origin"] for f in findings if f.cause == "upstream"} == {"W1": "W2", "b2": "W2"}
+    assert "W3, b3" in findings[0].message
+
+
+def test_one_odd_entry_does_not_hide_a_factor():
+    wrong = 2 * right("W2")
+    wrong[3, 1] += 1
+    first = diagnose(network(W2=wrong))[0]
+    assert first.cause == "scale" and first.evidence["factor"] == pytest.approx(2, rel=1e-8)
+    assert first.evidence["exceptions"] == [[3, 1]]
+
+
+def test_confidence_grows_with_what_could_have_refuted():
+    one = Tensor("b", (1,), *(np.array([v]) for v in (0.3, 4.0, 1.0, 1e-9)), np.array([Status.MISMATCH], np.uint8))
+    many = diagnose(network(W2=4 * right("W2")))[0]
+    assert diagnose([one])[0].confidence < many.confidence
+
+
+def test_swapped_tensors_name_each_other():
+    findings = diagnose(network(b1=right("b2"), b2=right("b1")))
+    assert {f.tensor: f.evidence["other"] for f in findings} == {"b1": "b2", "b2": "b1"}
+
+
+def test_noise_is_not_explained(rng):
+    findings = diagnose(network(W2=right("W2") + rng.normal(size=(8, 8))))
+    assert [(f.tensor, f.cause) for f in findings] == [("W2", "unknown")]
+    assert "without a simple pattern" in findings[0].message
+    assert findings[0].evidence["candidates"]
+
+
+def test_nothing_wrong_gives_nothing():
+    assert diagnose(network()) == []
+    assert diagnose([]) == []
+
+
+def test_entries_found_by_projections_are_enough(rng):
+    entries = [EntryReport((i, 5), 2 * n, n, 1e-9, 0.5, "mismatch") for i, n in enumerate(rng.normal(size=4))]
+    tensor = Tensor("W", (1000, 1000), np.broadcast_to(0.0, (1000, 1000)), None, None, None, None, entries)
+    (finding,) = diagnose([tensor])
+    assert finding.tensor == "W" and finding.evidence["indices"] == [[0, 5], [1, 5], [2, 5], [3, 5]]
+    assert finding.evidence["factor"] == pytest.approx(2)
+
+
+def test_entries_that_were_not_measured_do_not_matter(rng):
+    n = rng.normal(size=(6, 5))
+    a, u = 0.5 * n, np.full((6, 5), 1e-9)
+    status = np.full((6, 5), Status.MISMATCH, np.uint8)
+    n[2], status[2] = np.nan, Status.UNRESOLVED
+    n[4, 1], u[4, 1], status[4, 1] = np.nan, np.nan, Status.UNCHECKED
+    (finding,) = diagnose([Tensor("W", (6, 5), rng.normal(size=(6, 5)), a, n, u, status)])
+    assert finding.cause == "scale" and finding.evidence["factor"] == pytest.approx(0.5)
+    assert "all 24 entries" in finding.message
+
+
+def test_a_value_outside_the_sides_of_a_kink_is_called_that():
+    a, n, u = np.array([3.0, 1.0]), np.array([1.0, 1.0]), np.full(2, 1e-9)
+    status = np.array([Status.KINK_MISMATCH, Status.MATCH], np.uint8)
+    (finding,) = diagnose([Tensor("x", (2,), np.zeros(2), a, n, u, status)])
+    assert finding.cause == "kink" and finding.evidence["indices"] == [[0]]
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (2,), (0,), (1, 1), (3, 0), (1, 7), (7, 1), (2, 2, 2), (2, 1, 3, 2), (40,)]
+)
+@pytest.mark.parametrize("spoil", ["noise", "nan", "inf", "huge", "tiny", "exact", "zero", "single", "one"])
+def test_any_arrays_get_a_finding_per_wrong_tensor(shape, spoil):
+    rng = np.random.default_rng(len(shape))
+    size = int(np.prod(shape))
+    n = rng.normal(size=shape)
+    a, u = n + rng.normal(size=shape), np.full(shape, 1e-9)
+    if spoil == "nan":
+        n = np.where(rng.random(shape) < 0.5, np.nan, n)
+    elif spoil == "inf":
+        u = np.full(shape, np.inf)
+    elif spoil in ("huge", "tiny"):
+        factor = 1e300 if spoil == "huge" else 1e-300
+        a, n, u = factor * a, factor * n, factor * u
+    elif spoil == "exact":
+        u = np.zeros(shape)
+    elif spoil == "zero":
+        n = np.zeros(shape)
+    elif spoil == "single":
+        a = np.asarray(n.astype(np.float32), np.float64)
+    elif spoil == "one":
+        a = np.where(np.arange(size).reshape(shape) == 0, a, n)
+    with np.errstate(all="ignore"):
+        status = np.where(np.abs(a - n) <= u, Status.MATCH, Status.MISMATCH).astype(np.uint8)
+    tensors = [Tensor(name, shape, n, a, n, u, status) for name in ("W", "b")]
+    findings = diagnose(tensors)
+    assert {f.tensor for f in findings} == {t.name for t in tensors if t.is_wrong}
+    json.dumps([dict(f.evidence) for f in findings])
