@@ -23,6 +23,7 @@ WIDEST: Final = 32  # wrong blocks side by side before the search stops
 DENSEST: Final = 50  # ... or a wrong entry in so many
 SATURATED: Final = 14  # of 16 blocks
 AXIS_WIDEST: Final = 7  # wrong blocks of rows (columns, ...) before that axis is given up
+SINGLE: Final = 2.0  # uncertainties beyond which an entry is accused in float32: pieces between kinks can be too narrow
 SAMPLES: Final = 16  # entries measured where most are wrong
 _AXES: Final = {1: (("entry", "entries"),), 2: (("row", "rows"), ("column", "columns"))}
 STEP: Final = {False: 3e-3, True: 5e-2}  # how far steps may grow as blocks shrink; True: float32
@@ -168,7 +169,7 @@ class Bisection:
         if move == 0.0 or not math.isfinite(best.bar):
             return None
         status = Status.MATCH
-        if best.wrong:
+        if abs(best.value) > (SINGLE if self._problem.single[tensor] else 1.0) * best.bar:
             others = [line.residual(best.h * factor) for factor in (2.0, 0.5)]
             confirmed = any(other is not None and other.wrong and other.agrees(best) for other in others)
             wrong = Status.KINK_MISMATCH if best.gap > best.noise else Status.MISMATCH

@@ -5,10 +5,12 @@ Along ``x + t v`` the analytic gradient ``a`` predicts the change ``a . v t``. W
 ``(n - a) . v`` at 0. Four values give it: ``D1 = (r(h) - r(-h)) / 2h``, ``D2`` the same at ``2h``, and
 ``D = (4 D1 - D2) / 3``.
 
-Its uncertainty has three parts. Rounding: the standard deviation of ``D`` is 0.95 sigma / h. Truncation: ``|D - D1|``,
-the error of the poorer formula. Kinks on the line: what the difference of the one-sided slopes, which vanishes like
-``h`` for a smooth function, leaves when extrapolated to 0. Where truncation or kinks matter, two more values at ``4h``
-take the extrapolation one level further, with the error of ``D`` as the bound.
+Its uncertainty has three parts. Rounding: the standard deviation of ``D`` is 0.95 sigma / h. Kinks at the point: what
+the difference of the one-sided slopes, which vanishes like ``h`` for a smooth function, leaves when extrapolated to 0.
+Truncation and kinks on the way: three times ``|D1 - D2|``, because where the slope changes a little at every kink it
+wanders like a random walk, and one change says only so much. Two more values at ``4h`` tell whether the loss is smooth
+there: the changes shrink fourfold and those of ``D`` more, and the one-sided slopes meet. If so, the extrapolation
+goes one level further, with the error of ``D`` as the bound.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from gradproof.check.noise import difference_table
 SMALLEST: Final = 0.5  # of |v| in units of the scale
 MEAN_SQUARE: Final = 13 / 12  # of v in units of the scale
 NOISE: Final = 7.5  # sigma / h, eight standard deviations: sigma itself is a rough estimate
-GAP_NOISE: Final = 24.0  # the same for the extrapolated difference of the one-sided slopes
+GAP_NOISE: Final = 8.0  # the same for the extrapolated difference of the one-sided slopes, two standard deviations
+ROUGH: Final = 3.0  # times the change from one step to the next: a slope that changes at every kink wanders at random
 CLEAR: Final = 16  # uncertainties that an error has to be away for two values to tell
 LARGEST_STEP: Final = 0.25
 SMALLEST_STEP: Final = 2.0**-26
@@ -182,16 +185,24 @@ class Line:
         if not math.isfinite(sum(near) + sum(far)):
             return None
         value, jump = (4 * near[0] - far[0]) / 3, 2 * near[1] - far[1]
-        result = self._with_bar(h, 2, value, abs(value - near[0]), jump, abs(value - near[0]))
+        change = abs(near[0] - far[0])
+        result = self._with_bar(h, 2, value, ROUGH * change, jump, change / 3)
         if result.bias + result.gap / 2 < result.noise / 2:
             return result
         farther = self._slopes(4 * h)
         if not math.isfinite(sum(farther)):
             return result
         far_value, far_jump = (4 * far[0] - farther[0]) / 3, 2 * far[1] - farther[1]
-        better = (16 * value - far_value) / 15
-        refined = self._with_bar(h, 4, better, abs(better - value), (8 * jump - far_jump) / 7, abs(better - near[0]))
-        return min(result, refined, key=lambda r: r.bar)
+        better, far_change = (16 * value - far_value) / 15, abs(far[0] - farther[0])
+        visible = 4 * self.sigma / h
+        smooth = (
+            far_change > max(2.5 * change, visible)
+            and abs(value - far_value) < far_change / 4 + visible
+            and abs(jump) < min(abs(far_jump) / 3, abs(near[1]) / 4) + visible
+        )
+        if not smooth:
+            return self._with_bar(h, 2, value, ROUGH * max(change, far_change / 2), jump, max(change, far_change / 2))
+        return self._with_bar(h, 4, better, abs(better - value), (8 * jump - far_jump) / 7, abs(better - near[0]))
 
     def _slopes(self, h: float) -> tuple[float, float]:
         """The central slope, and right slope less left slope."""
@@ -221,8 +232,12 @@ class Line:
             return 2.0**-8
         return _power_of_two(min(max((self.sigma / self.length) ** (1 / 3), SMALLEST_STEP), 2.0**-5))
 
-    def balanced(self, h: float, tries: int = 6) -> Residual | None:
-        """Measure, moving the step to where the parts of the uncertainty balance; the least uncertain result."""
+    def balanced(self, h: float, tries: int = 7) -> Residual | None:
+        """Measure, moving the step to where the parts of the uncertainty balance; the least uncertain result.
+
+        Before truncation makes the step shorter, a longer one is tried once: it may show that the loss is smooth.
+        """
+        longer = False
         best: Residual | None = None
         seen: set[float] = set()
         for _ in range(tries):
@@ -237,7 +252,10 @@ class Line:
             if best is None or result.bar < best.bar:
                 best = result
             other = result.bias + result.gap / 2
-            if other > 2 * result.noise:
+            if other > 2 * result.noise and result.order == 2 and not longer:
+                longer = True
+                h *= 4
+            elif other > 2 * result.noise:
                 ratio = result.noise / other if result.noise else 0.0
                 h *= _power_of_two(max(ratio ** (1 / (1 + result.order)), 2.0**-6))
             elif 4 * other < result.noise:

@@ -27,6 +27,7 @@ from gradproof.check.tensor_report import EntryReport, TensorReport, Verdict
 
 PROBES: Final = 2  # that must pass, per tensor
 GROUPS: Final = 32  # more tensors than this are probed together at first
+WITNESSES: Final = 3  # further directions, all but one of which must be wrong where no entry is
 ROUNDS: Final = 8  # of bisection, correction and new probes
 RESOLVED: Final = 0.1  # an uncertainty above this part of the slope's typical size tells nothing ...
 RELEVANT: Final = 1e-3  # ... nor above this part of that of the tensor with the largest
@@ -106,7 +107,8 @@ class _Check:
         self.problem = problem
         self.results: dict[int, _Result] = {}
         self._analytic = list(facts.analytic)  # wrong entries are corrected, in copies, so that others show
-        self._facts = replace(facts, analytic=self._analytic)
+        self._rounding = list(facts.rounding)  # ... as far as they are known
+        self._facts = replace(facts, analytic=self._analytic, rounding=self._rounding)
         self._seed = seed
         self._corrected: set[int] = set()
         self._relative: set[tuple[int, ...]] = set()  # groups that get a scale per entry
@@ -162,15 +164,13 @@ class _Check:
                 lengths = {t: self._line(probe.moves, Block.whole(self.problem, [t])).length for t in group}
                 self._lengths |= lengths
             flat = flat and probe.line.flat
-            if probe.residual.wrong:
-                state, residual = _confirm(probe)
-                if state == "unresolved" and len(group) == 1:
-                    self.results[group[0]] = _Result("unresolved", note=_UNSTEADY)
-                if state != "right":
-                    return "suspect" if state == "wrong" or len(group) > 1 else state
-                seen.append(residual)
-            else:
-                seen.append(probe.residual)
+            state, residual = _confirm(probe)
+            if residual is None or state == "unresolved":
+                self.results |= {t: _Result("unresolved", note=_UNSTEADY) for t in group}
+                return "unresolved"
+            if state == "wrong":
+                return "suspect"
+            seen.append(residual)
         for t in group:
             self.results[t] = self._passed(t, seen, flat)
         return "right"
@@ -200,60 +200,72 @@ class _Check:
     # Taking apart
 
     def _take_apart(self, tensor: int) -> None:
-        group = (tensor,)
-        result = self.results[tensor] = _Result("blocks")
+        result = self.results[tensor] = _Result("unresolved")
         passed: list[Residual] = []
-        number = rounds = 0
         try:
-            while len(passed) < PROBES:
-                probe = self._probe(group, number)
-                number += 1
-                if probe.residual is None:
+            for number in range(PROBES * ROUNDS):
+                probe = self._probe((tensor,), number)
+                state, residual = _confirm(probe)
+                if residual is None or state == "unresolved":
+                    result.note = _UNSTEADY
                     break
-                state, residual = _confirm(probe) if probe.residual.wrong else ("right", probe.residual)
                 if state == "right":
                     passed.append(residual)
+                    if len(passed) == PROBES:
+                        break
                     continue
                 passed = []
-                rounds += 1
-                if state == "unresolved" or rounds > ROUNDS:
-                    result.note = _UNSTEADY if state == "unresolved" else _ENDLESS
+                if not self._locate(tensor, result, probe, residual, number):
                     break
-                bisection = self._bisection(probe.moves)
-                search = bisection.run(Block.whole(self.problem, group), residual)
-                self._learn(result, search)
-                if search.frontier:
-                    result.blocks = search.frontier
-                    result.note = _where(search, self.problem.parameters.shapes[tensor])
-                    slope = (
-                        min(1.0, abs(residual.value) / (2 * self._lengths[tensor])) if self._lengths[tensor] else 1.0
-                    )
-                    result.relative_error = slope
-                    result.entries += [
-                        entry for _, entry in bisection.sample(search.frontier, np.random.default_rng((self._seed, 2)))
-                    ]
-                    break
-                if not search.entries:
-                    result.note = _NO_ENTRY
-                    break
+            else:
+                result.note = _ENDLESS
         except BudgetSpent as spent:
             result.note = result.note or f"{spent} before all of its wrong entries were found"
-            return
-        if len(passed) >= PROBES:
-            result.state = "wrong"
+        if any(map(_wrong, result.entries)):
+            result.state = "wrong" if len(passed) == PROBES and not result.blocks else "blocks"
+        if len(passed) == PROBES:
             result.detectable = self._passed(tensor, passed).detectable
 
-    def _bisection(self, moves: Mapping[int, Array]) -> Bisection:
-        return Bisection(self.problem, moves, self._facts)
+    def _locate(self, tensor: int, result: _Result, probe: _Probe, residual: Residual, number: int) -> bool:
+        """Bisect. Whether there is anything left to look for: new wrong entries, and no end of them in sight."""
+        bisection = Bisection(self.problem, probe.moves, self._facts)
+        search = bisection.run(Block.whole(self.problem, [tensor]), residual)
+        known = {entry.index for entry in result.entries}
+        fresh = [entry for _, entry in search.entries if entry.index not in known]
+        for entry in fresh:
+            self._correct(tensor, entry)
+        result.entries += fresh
+        if search.frontier:
+            result.note = _where(search, self.problem.parameters.shapes[tensor])
+            rng = np.random.default_rng((self._seed, 2, tensor))
+            result.entries += [entry for _, entry in bisection.sample(search.frontier, rng) if entry.index not in known]
+        elif not fresh:
+            result.note = _NO_ENTRY
+        if search.frontier or not fresh:
+            if any(map(_wrong, result.entries)) or self._everywhere(tensor, number):
+                result.state, result.blocks = "blocks", search.frontier or [Block.whole(self.problem, [tensor])]
+                result.relative_error = min(1.0, abs(residual.value) / (2 * self._lengths[tensor] or math.inf))
+            else:
+                result.note = _UNSTEADY
+            return False
+        return True
 
-    def _learn(self, result: _Result, search: Search) -> None:
-        """Keep the wrong entries, and correct them, so that the next direction shows what is left."""
-        for tensor, entry in search.entries:
-            if tensor not in self._corrected:
-                self._corrected.add(tensor)
-                self._analytic[tensor] = self._analytic[tensor].copy()
-            self._analytic[tensor][entry.index] = entry.numeric
-            result.entries.append(entry)
+    def _everywhere(self, tensor: int, number: int) -> bool:
+        """Where no single entry can be accused: whether most other directions are clearly wrong, too."""
+        clear = 0
+        for other in range(number + 1, number + 1 + WITNESSES):
+            state, residual = _confirm(self._probe((tensor,), other))
+            clear += state == "wrong" and residual is not None and abs(residual.value) > 2 * residual.bar
+        return clear >= WITNESSES - 1
+
+    def _correct(self, tensor: int, entry: EntryReport) -> None:
+        """Correct a wrong entry, so that the next direction shows what is left."""
+        if tensor not in self._corrected:
+            self._corrected.add(tensor)
+            self._analytic[tensor] = self._analytic[tensor].copy()
+            self._rounding[tensor] = self._rounding[tensor].copy()
+        self._analytic[tensor][entry.index] = entry.numeric
+        self._rounding[tensor][entry.index] = entry.uncertainty
 
 
 _NO_VALUE = "the loss has no finite value nearby in some direction, so that nothing could be measured"
@@ -263,20 +275,26 @@ _NO_ENTRY = "wrong along a direction, but the error came apart into entries too 
 _DIM = "the noise of the loss hides it: an error of a tenth of the whole tensor would not be seen"
 
 
-def _confirm(probe: _Probe) -> tuple[str, Residual]:
-    """Before accusing: the noise of this very line, and another step."""
+def _confirm(probe: _Probe) -> tuple[str, Residual | None]:
+    """``"right"``, ``"wrong"`` or ``"unresolved"``; before accusing, the noise of this very line and another step."""
     line, residual = probe.line, probe.residual
-    assert residual is not None
+    if residual is None:
+        return "unresolved", None
+    if not residual.wrong:
+        return "right", residual
     line.sigma = max(line.sigma, line.own_noise(residual.h / 16))
     again = line.residual(residual.h)
-    assert again is not None  # its values are known
-    if not again.wrong:
-        return "right", again
+    if again is None or not again.wrong:
+        return "right" if again else "unresolved", again
     for factor in (2.0, 0.5, 0.25):
         other = line.residual(residual.h * factor)
         if other is not None and other.wrong and other.agrees(again):
             return "wrong", again
     return "unresolved", again
+
+
+def _wrong(entry: EntryReport) -> bool:
+    return entry.status in ("mismatch", "kink-mismatch")
 
 
 def _where(search: Search, shape: Sequence[int]) -> str:
@@ -299,7 +317,7 @@ def _report(problem: Problem, tensor: int, analytic: Float64Array, result: _Resu
             relative_error=result.relative_error,
             detectable=result.detectable,
         )
-    wrong = [entry for entry in result.entries if entry.status in ("mismatch", "kink-mismatch")]
+    wrong = [entry for entry in result.entries if _wrong(entry)]
     matched = [entry for entry in result.entries if entry.status == "match"]
     error = result.relative_error
     if math.isnan(error):
