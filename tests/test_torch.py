@@ -65,8 +65,14 @@ RIGHT = {
     "complex to complex": (lambda z: z * z * z.conj(), lambda: normal(3, dtype=torch.complex128)),
     "complex to real": (torch.abs, lambda: normal(3, dtype=torch.complex128)),
     "real to complex": (torch.fft.rfft, lambda: normal(6)),
-    "small complex": (lambda z: 1 / z.abs(), lambda: (1e-2 * normal(4, dtype=torch.complex128).detach()).requires_grad_()),
-    "far scales": (lambda x: torch.exp(20 * x), lambda: torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True)),
+    "small complex": (
+        lambda z: 1 / z.abs(),
+        lambda: (1e-2 * normal(4, dtype=torch.complex128).detach()).requires_grad_(),
+    ),
+    "far scales": (
+        lambda x: torch.exp(20 * x),
+        lambda: torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True),
+    ),
     "relu near its kink": (torch.relu, lambda: torch.tensor([5e-7, -5e-7], dtype=torch.float64, requires_grad=True)),
     "relu at its kink": (torch.relu, lambda: torch.zeros(2, dtype=torch.float64, requires_grad=True)),
     "fast oscillation": (lambda x: torch.sin(1e6 * x), lambda: normal(2)),
@@ -237,7 +243,13 @@ class Scaled(torch.nn.Module):
 
 
 def network(dtype: Any = torch.float64) -> Any:
-    layers = (torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(5, 3))
+    layers = (
+        torch.nn.Linear(4, 5),
+        torch.nn.BatchNorm1d(5),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.3),
+        torch.nn.Linear(5, 3),
+    )
     return torch.nn.Sequential(*layers).to(dtype)
 
 
@@ -297,7 +309,12 @@ def test_integer_inputs_and_float32() -> None:
     embedding = torch.nn.Embedding(5, 3)
     report = gp.torch.check_module(embedding, torch.tensor([1, 3, 1]))
     assert list(report.tensors) == ["weight"]
-    assert gp.torch.check_module(network(torch.float32).eval(), normal(6, 4, dtype=torch.float32), raise_exception=False).verdict != "fail"
+    assert (
+        gp.torch.check_module(
+            network(torch.float32).eval(), normal(6, 4, dtype=torch.float32), raise_exception=False
+        ).verdict
+        != "fail"
+    )
     with pytest.raises(ValueError, match="float16"):
         gp.torch.check_module(network(torch.float16), normal(6, 4))
 

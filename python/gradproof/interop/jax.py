@@ -41,7 +41,8 @@ def check_grads(
     args : tuple
         Arguments: nests of arrays and numbers. Every floating and complex array is checked under its path, such as
         ``"input0.layers.1.W"``, complex ones as ``.real`` and ``.imag``; other leaves stay as they are. Arrays are
-        checked in the precision JAX gives them: float32 by default, float64 with ``jax_enable_x64``.
+        checked in the precision JAX gives them: float32 by default, float64 with ``jax_enable_x64``;
+        of half precisions the gradient is compared with that of a float32 twin.
     order : int
         2 also checks the gradient of the gradient, as a function of the inputs and of the cotangents.
     raise_exception : bool
@@ -130,7 +131,12 @@ class _Scalarized:
         jit: bool,
     ) -> None:
         self._names, self._dtypes = list(names), [leaf.dtype for leaf in leaves]
-        self._forward, self._pull = call, lambda xs, ws: jax.vjp(call, xs)[1](ws)[0]
+
+        def pull(values: Sequence[Any], cotangents: Sequence[Any]) -> Any:
+            return jax.vjp(call, values)[1](cotangents)[0]
+
+        self._forward: Callable[[Sequence[Any]], Any] = call
+        self._pull: Callable[[Sequence[Any], Sequence[Any]], Any] = pull
         self.params: Arrays = {}
         for name, leaf in zip(names, leaves, strict=True):
             array = np.array(leaf, np.float32) if leaf.dtype.itemsize == 2 else np.array(leaf)
@@ -145,7 +151,7 @@ class _Scalarized:
         flat = _flat(outputs)
         away = {name: moved(array, rng) for name, array in self.params.items()}
         try:
-            change = _flat(self._forward(self._leaves(away))) - flat
+            change = _flat(self._forward(self._leaves(away, twin=True))) - flat
         except (ArithmeticError, ValueError, RuntimeError):
             change = np.full(flat.size, np.nan)
         self.size = flat.size
@@ -162,7 +168,7 @@ class _Scalarized:
 
     def loss(self, params: Arrays) -> float:
         """The weighted sum."""
-        return float(np.dot(_flat(self._forward(self._leaves(params))), self._weights))
+        return float(np.dot(_flat(self._forward(self._leaves(params, twin=True))), self._weights))
 
     def grad(self, params: Arrays) -> Arrays:
         """The gradient of `loss` by JAX, whose complex gradient is ``dL/dRe - i dL/dIm``."""
@@ -176,10 +182,14 @@ class _Scalarized:
                 gradients |= {f"{name}.real": array.real, f"{name}.imag": -array.imag}
         return gradients
 
-    def _leaves(self, params: Arrays) -> list[Any]:
+    def _leaves(self, params: Arrays, twin: bool = False) -> list[Any]:
+        """What JAX is given; `twin`: half precisions as float32, so that the loss can be measured."""
         # Copies: JAX may go on reading an array after the call that was given it has returned.
         return [
-            jnp.array(params[name] if name in params else params[f"{name}.real"] + 1j * params[f"{name}.imag"], dtype)
+            jnp.array(
+                params[name] if name in params else params[f"{name}.real"] + 1j * params[f"{name}.imag"],
+                jnp.float32 if twin and dtype.itemsize == 2 else dtype,
+            )
             for name, dtype in zip(self._names, self._dtypes, strict=True)
         ]
 

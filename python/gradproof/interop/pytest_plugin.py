@@ -91,7 +91,9 @@ class GradCheck:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds ``--gradproof-report``."""
     group = parser.getgroup("gradproof", "gradient checks")
-    group.addoption("--gradproof-report", metavar="DIR", help="write a JSON and an HTML report per gradient check to DIR")
+    group.addoption(
+        "--gradproof-report", metavar="DIR", help="write a JSON and an HTML report per gradient check to DIR"
+    )
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """From a function with many outputs to one number: fixed signed weights, and what a check by them can see.
 
-Reverse mode pulls a cotangent ``w`` back to ``J^T w``, which is the gradient of ``sum_i w_i y_i``. No weight is zero, and
-their sizes are drawn at random, so a mistake in whichever entry of the Jacobian ``J`` shows, and several mistakes in
-one column do not cancel. Weights are small multiples of powers of two: every precision holds them exactly.
+Reverse mode pulls a cotangent ``w`` back to ``J^T w``, which is the gradient of ``sum_i w_i y_i``. No weight is zero,
+and their sizes are drawn at random, so a mistake in whichever entry of the Jacobian ``J`` shows, and several mistakes
+in one column do not cancel. Weights are small multiples of powers of two: every precision holds them exactly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ MOVE = 2.0**-10  # relative size of the move that shows how far outputs change
 
 def signed_weights(size: int, rng: np.random.Generator) -> Array:
     """`size` numbers with random signs and random sizes from 0.5 to 1.5."""
-    return np.asarray(rng.choice([-1.0, 1.0], size) * rng.integers(STEPS // 2, 3 * STEPS // 2, size, endpoint=True) / STEPS)
+    return np.asarray(
+        rng.choice([-1.0, 1.0], size) * rng.integers(STEPS // 2, 3 * STEPS // 2, size, endpoint=True) / STEPS
+    )
 
 
 def moved(array: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArray[np.floating]:
@@ -59,15 +61,15 @@ def weights(value: Array, change: Array, rng: np.random.Generator) -> Array:
     if not known.any():
         return chosen
     exponent = np.frexp(np.where(known, scale, np.max(scale[known])))[1]
-    return np.ldexp(chosen, np.minimum(np.max(exponent) - exponent, SPREAD))
+    return np.asarray(np.ldexp(chosen, np.minimum(np.max(exponent) - exponent, SPREAD)))
 
 
 def power(outputs: int) -> str:
     """The sentence that says what one cotangent of so many output elements can see."""
     return (
-        f"All {outputs} output elements were checked together, weighted by fixed random signed numbers of which none is "
-        "zero: a mistake of size d in one entry of the Jacobian changes the checked gradient by at least d/2 (in units of "
-        "that output's weight) and is seen from twice the stated uncertainty on; mistakes do not cancel."
+        f"All {outputs} output elements were checked together, weighted by fixed random signed numbers of which none "
+        "is zero: a mistake of size d in one entry of the Jacobian changes the checked gradient by at least d/2 and is "
+        "seen from twice the stated uncertainty on; mistakes do not cancel, except by chance."
     )
 
 

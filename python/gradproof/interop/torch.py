@@ -52,8 +52,9 @@ def gradcheck(
     seed : int
         Of the weights and of the measurement.
     **keywords
-        Those of `check_gradients`. ``eps``, ``atol`` and ``nondet_tol`` of `torch.autograd.gradcheck` are accepted and
-        not needed; ``fast_mode=True`` means ``method="projected"``.
+        Those of `check_gradients`; ``nearby`` is False unless given, because the inputs are as generic as you make
+        them. ``eps``, ``atol`` and ``nondet_tol`` of `torch.autograd.gradcheck` are accepted and not needed;
+        ``fast_mode=True`` means ``method="projected"``.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def gradcheck(
     checked = [i for i, x in enumerate(arguments) if isinstance(x, torch.Tensor) and x.requires_grad]
     if not checked:
         raise ValueError("inputs has no tensor that requires a gradient, expected at least one (requires_grad=True)")
-    options = _options(keywords, [arguments[i].dtype for i in checked])
+    options = _options({"nearby": False, **keywords}, [arguments[i].dtype for i in checked])
 
     def call(tensors: Sequence[Tensor]) -> Any:
         values = list(arguments)
@@ -99,8 +100,9 @@ def check_module(
 ) -> GradientReport:
     """Check the gradients of all parameters and inputs of a module, by name.
 
-    The module is evaluated as it is, in training or evaluation mode. Parameters, buffers (such as running statistics),
-    modes, ``requires_grad``, ``.grad`` and the random number generators come back as they were; dropout repeats its mask.
+    The module is evaluated as it is, in training or evaluation mode. Parameters, buffers (such as running
+    statistics), modes, ``requires_grad``, ``.grad`` and the random number generators come back as they were; dropout
+    repeats its mask.
 
     Parameters
     ----------
@@ -140,7 +142,9 @@ def check_module(
     leaves = [_leaf("input" + ".".join(map(_key, paths[i][0])), flat[i]) for i in checked]
     for name, parameter in module.named_parameters():
         if parameter.dtype in HALF:
-            raise ValueError(f"parameter {name!r} is {parameter.dtype}, expected float32 or float64: check module.float()")
+            raise ValueError(
+                f"parameter {name!r} is {parameter.dtype}, expected float32 or float64: check module.float()"
+            )
         if differentiable(parameter):
             leaves.append(Leaf(name, parameter, owner=parameter))
     if not leaves:
@@ -177,8 +181,8 @@ def _check(
         report.notes.append(power(sum(sizes)))
     if function.detached:
         report.notes.append(
-            f"Left out, because they have no graph while other outputs do: {_outputs(function.detached)}. Either they are "
-            "declared to be without derivatives, or they were detached by mistake."
+            f"Left out, because they have no graph while other outputs do: {_outputs(function.detached)}. Either they "
+            "are declared to be without derivatives, or they were detached by mistake."
         )
     outputs = [i for i, size in enumerate(sizes) if size]
     if report.verdict is Verdict.FAIL and len(outputs) > 1 and not function.broken:
@@ -195,7 +199,9 @@ def _gradient_of(
     """The gradient as a function of the inputs and of ``grad_output``, with its leaves."""
     first = Scalarized(call, leaves, seed)
     cotangents = first.cotangents()
-    chosen = [i for i, (y, v) in enumerate(zip(first.forward(), cotangents, strict=True)) if v is not None and y.requires_grad]
+    chosen = [
+        i for i, (y, v) in enumerate(zip(first.forward(), cotangents, strict=True)) if v is not None and y.requires_grad
+    ]
     upstream = [_leaf(f"grad_output{i}", cotangents[i]) for i in chosen]
 
     def gradient(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -227,7 +233,7 @@ def _overlaps(tensor: Tensor) -> bool:
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:
             if stride <= reach:
-                return tensor.numel() > 0
+                return bool(tensor.numel() > 0)
             reach += stride * (size - 1)
     return False
 
@@ -269,7 +275,9 @@ def _unchanged(module: torch.nn.Module) -> Iterator[Callable[[], None]]:
     """Gives a function that puts the buffers back; at the end everything else of the module is put back as well."""
     parameters = [(p, p.data, p.requires_grad, p.grad) for p in module.parameters()]
     modes = [(part, part.training) for part in module.modules()]
-    buffers = [(part, name, b, b.clone()) for part in module.modules() for name, b in part._buffers.items() if b is not None]
+    buffers = [
+        (part, name, b, b.clone()) for part in module.modules() for name, b in part._buffers.items() if b is not None
+    ]
 
     def restore() -> None:
         for part, name, buffer, value in buffers:

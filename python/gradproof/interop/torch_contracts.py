@@ -63,7 +63,7 @@ def _is_additive(
     others = [None if v is None else _random_like(v, rng) for v in cotangents]
     mixed = [None if u is None or v is None else 2 * u - v for u, v in zip(others, cotangents, strict=True)]
     at_v, at_u, at_mixed = (_backward(function, outputs, w) for w in (cotangents, others, mixed))
-    expected = {name: 2 * at_u[name] - at_v[name] for name in at_v}
+    expected: Arrays = {name: 2 * at_u[name] - at_v[name] for name in at_v}
     name = _different(function, at_mixed, expected)
     if name is None:
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import torch
 
 from gradproof.interop.scalarize import moved, weights
 
-Tensor = torch.Tensor
+Tensor: TypeAlias = torch.Tensor
 Arrays = dict[str, npt.NDArray[np.floating[Any]]]
 
 HALF = (torch.float16, torch.bfloat16)
@@ -36,7 +36,7 @@ def flatten(outputs: Any) -> list[Tensor]:
 
 def differentiable(output: Tensor) -> bool:
     """Whether a tensor's type has derivatives at all."""
-    return output.is_floating_point() or output.is_complex()
+    return bool(output.is_floating_point() or output.is_complex())
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ class Scalarized:
     sizes : list of int
         Number of weights of each output (of complex ones, two per element); 0 for outputs that are left out.
     detached : list of int
-        Floating outputs without a graph beside others that have one: left out, as PyTorch leaves them out. They may have
-        been declared to be without derivatives. Where no output has a graph, none is left out.
+        Floating outputs without a graph beside others that have one: left out, as PyTorch leaves them out. They may
+        have been declared to be without derivatives. Where no output has a graph, none is left out.
     broken : str
         What the contract of a fixed shape and dtype was broken by; empty if it was not.
     """
@@ -168,7 +168,10 @@ class Scalarized:
 
     def cotangents(self) -> list[Tensor | None]:
         """The weights in the shapes and dtypes of the outputs."""
-        return [None if weight is None else _cotangent(weight, spec) for weight, spec in zip(self._weights, self._specs)]
+        return [
+            None if weight is None else _cotangent(weight, spec)
+            for weight, spec in zip(self._weights, self._specs, strict=True)
+        ]
 
     def forward(self) -> list[Tensor]:
         """The outputs at the point itself, with their graph."""
@@ -253,7 +256,9 @@ class Scalarized:
             change = np.full(flat.size, np.nan)
         counts = [as_real(self._specs[i]).numel() for i in chosen]
         parts = dict(zip(chosen, torch.from_numpy(weights(flat, change, rng)).split(counts), strict=True))
-        self._weights = [parts[i].to(spec.device) if i in parts else None for i, spec in enumerate(self._specs)]
+        self._weights: list[Tensor | None] = [
+            parts[i].to(spec.device) if i in parts else None for i, spec in enumerate(self._specs)
+        ]
 
     def _flat(self, outputs: Sequence[Tensor], chosen: Sequence[int]) -> npt.NDArray[np.float64]:
         parts = [as_real(outputs[i]).cpu().numpy() for i in chosen]
