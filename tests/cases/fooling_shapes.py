@@ -42,7 +42,7 @@ def nested_gradient(p: Any) -> Any:
 
 case("nested structure", nested_loss, nested_gradient, nested)
 case("gradient given as numbers", lambda x: (x**3).sum(), 3 * signed**2, signed)
-case("read-only gradient", lambda x: (x**2).sum(), lambda x: np.broadcast_to(np.float64(2), x.shape), np.ones(3))
+case("read-only gradient", lambda x: 2 * x.sum(), lambda x: np.broadcast_to(np.float64(2), x.shape), np.ones(3))
 buffer = np.empty(8)
 case("gradient in a reused buffer", lambda x: np.sin(x).sum(), lambda x: np.cos(x, out=buffer), signed)
 case("list of scalars as arrays", lambda p: float(p[0] * p[1]), lambda p: [p[1], p[0]], [np.array(2.0), np.array(-3.0)])

@@ -128,7 +128,7 @@ TABLE: dict[Maker, list[tuple[str, str, str]]] = {
     de.maxout: [
         ("2 of the square forgotten", "V c", "scale"),
         ("mean over rows only", "V c", "scale"),
-        ("every piece gets the gradient", "W b", "mask derivative"),
+        ("every piece gets the gradient", "W b", "mask derivative reduction"),
         ("the smallest piece wins", "W b", "mask derivative"),
         ("winner of the first example for all", "W b", "mask derivative"),
         ("pieces rolled", "W b", "indexing mask"),
@@ -279,8 +279,8 @@ TABLE: dict[Maker, list[tuple[str, str, str]]] = {
     no.rms_norm: [
         ("swish derivative is the gate", "V", "derivative"),
         ("swish derivative is the sigmoid's", "V", "derivative"),
-        ("gate's path forgotten", "g", ""),
-        ("linear path forgotten", "g", ""),
+        ("gate's path forgotten", "A g", ""),
+        ("linear path forgotten", "A g", ""),
         ("norm taken as constant", "A", ""),
         ("norm path summed, not averaged", "A", ""),
         ("dW and dV exchanged", "W V", "swapped"),
