@@ -38,6 +38,34 @@ def wrong():
 def broken():
     raise RuntimeError("out of order")
 
+def leaves():
+    raise SystemExit
+
+def interrupted():
+    raise KeyboardInterrupt
+
+def without_rows():
+    return build(), 1.0, 2
+
+def uneven():
+    return build(), np.zeros((3, 4)), [0, 1]
+
+def lists():
+    model, X, y = with_data()
+    return model, X.tolist(), y.tolist()
+
+class Raises(Wrong):
+    def __init__(self, error): self.error = error
+    def backward(self, dy, cache, parameters): raise self.error
+
+def with_layer(error):
+    model = gp.Sequential([gp.Dense(5), Raises(error), gp.Dense(3)], input_size=4, loss="softmax_cross_entropy")
+    return model, *with_data()[1:]
+
+def key_error(): return with_layer(KeyError("missing"))
+def value_error(): return with_layer(ValueError("odd"))
+def late_exit(): return with_layer(SystemExit(0))
+
 def other():
     return 3
 """
@@ -58,6 +86,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "header.csv").write_text("a,b,c,d,label\n" + (tmp_path / "plain.csv").read_text())
     (tmp_path / "ragged.csv").write_text("1,2,3\n4,5\n")
     (tmp_path / "words.csv").write_text("1,2,3\n4,five,6\n")
+    (tmp_path / "gap.csv").write_text("1,2,\n4,5,6\n")
+    (tmp_path / "late_gap.csv").write_text("a,b,c\n1,2,3\n4,,6\n")
+    (tmp_path / "blank.csv").write_text(",,\n1,2,3\n")
+    (tmp_path / "long.csv").write_text("1,2,3\n4,5," + 200_000 * "6" + "\n")
+    archive = (tmp_path / "data.npz").read_bytes()
+    (tmp_path / "truncated.npz").write_bytes(archive[: len(archive) // 2])
+    (tmp_path / "corrupt.npz").write_bytes(archive.replace(b"NUMPY", b"numpy"))
+    (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    (tmp_path / "array.npz").write_bytes((tmp_path / "X.npy").read_bytes())
+    (tmp_path / "archive.npy").write_bytes(archive)
+    np.savez(tmp_path / "scalar.npz", X=X, y=3)
+    np.savez(tmp_path / "text.npz", X=X, y=y.astype(str))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "cli_models", raising=False)
@@ -130,6 +170,12 @@ def test_lecture_and_info(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "missing:build"], "MODEL"),
         (["check", "cli_models:missing"], "MODEL"),
         (["check", "cli_models:broken"], "out of order"),
+        (["check", "cli_models:leaves"], "raised SystemExit in leaves, line "),
+        (["check", "cli_models:without_rows"], "X: got a single number"),
+        (["check", "cli_models:uneven"], "3 rows of inputs, but 2 targets"),
+        (["check", "cli_models:key_error"], "KeyError: 'missing' in backward, line "),
+        (["check", "cli_models:value_error"], "ValueError: odd in backward, line "),
+        (["check", "cli_models:late_exit"], "SystemExit: 0 in backward, line "),
         (["check", "cli_models:other"], "int"),
         (["check", "missing.safetensors"], "MODEL"),
         (["check", "plain.csv"], "MODEL"),
@@ -145,6 +191,19 @@ def test_lecture_and_info(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "cli_models:build", "--data", "plain.csv", "--labels", "y.npy"], "--labels"),
         (["check", "cli_models:build", "--data", "ragged.csv"], "line 2"),
         (["check", "cli_models:build", "--data", "words.csv"], "line 2"),
+        (["check", "cli_models:build", "--data", "gap.csv"], "line 1, column 3: empty"),
+        (["check", "cli_models:build", "--data", "late_gap.csv"], "line 3, column 2: empty"),
+        (["check", "cli_models:build", "--data", "blank.csv"], "line 1, column 1: empty"),
+        (["check", "cli_models:build", "--data", "long.csv"], "line 2: field larger than field limit"),
+        (["check", "cli_models:build", "--data", "truncated.npz"], "--data: cannot read 'truncated.npz'"),
+        (["check", "cli_models:build", "--data", "corrupt.npz"], "--data: cannot read 'corrupt.npz'"),
+        (["check", "cli_models:build", "--data", "junk.npz"], "--data: cannot read 'junk.npz'"),
+        (["check", "cli_models:build", "--data", "array.npz"], "a single array, expected X and y"),
+        (["check", "cli_models:build", "--data", "scalar.npz"], "--data: y: got a single number"),
+        (["check", "cli_models:build", "--data", "text.npz"], "--data: y: got ndarray of dtype <U"),
+        (["check", "cli_models:build", "--data", "archive.npy", "--labels", "y.npy"], "several arrays, expected one"),
+        (["check", "cli_models:build", "--data", "X.npy", "--labels", "data.npz"], "--labels: cannot read 'data.npz'"),
+        (["check", "--data", "digits", "--labels", "y.npy"], "--labels"),
         (["check", "cli_models:build", "--data", "digits"], "64 features, expected 4"),
         (["check", "cli_models:with_data", "--html", "missing/r.html"], "missing"),
     ],
@@ -159,10 +218,29 @@ def test_bad_input_is_told_without_a_traceback(
     assert len(told.err.splitlines()) == 1
 
 
-def test_a_traceback_can_be_asked_for(folder: Path) -> None:
-    with pytest.raises(cli_inputs.InputError) as caught:
-        cli.main(["check", "cli_models:broken", "--traceback"])
-    assert isinstance(caught.value.__cause__, RuntimeError)
+@pytest.mark.parametrize(("function", "named"), [("broken", "RuntimeError: out"), ("late_exit", "in backward\n")])
+def test_a_traceback_can_be_asked_for(
+    folder: Path, function: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", f"cli_models:{function}", "--traceback"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback") and named in told
+    assert told.splitlines()[-1].startswith("gradproof check: error: ")
+
+
+def test_an_interrupt_is_no_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "cli_models:interrupted"]) == 130
+    assert capsys.readouterr().err == "gradproof check: interrupted\n"
+
+
+def test_data_of_a_function_may_be_lists(folder: Path) -> None:
+    assert cli.main(["check", "cli_models:lists", "--rows", "5", "--quiet"]) == 0
+
+
+def test_a_report_goes_to_standard_output(folder: Path) -> None:
+    command = [sys.executable, "-m", "gradproof.cli", "check", "cli_models:with_data", "--quiet", "--json"]
+    done = subprocess.run([*command, "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["verdict"] == "pass"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +282,14 @@ def test_csv_targets_that_are_not_whole_stay_real(tmp_path: Path) -> None:
     X, y = cli_inputs.load_data(str(path), None)
     np.testing.assert_array_equal(X, [[1, 2], [3, 4]])
     np.testing.assert_array_equal(y, [0.5, 1.0])
+
+
+@pytest.mark.parametrize("target", ["1e30", "-1e19", "nan", "inf"])
+def test_csv_targets_beyond_integers_stay_real(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(f"1,2,{target}\n3,4,1\n")
+    y = cli_inputs.load_data(str(path), None)[1]
+    np.testing.assert_array_equal(y, [float(target), 1.0])
 
 
 def test_importing_stays_light() -> None:

@@ -165,6 +165,11 @@ def test_dropout_mask_is_bitwise_that_of_the_reference(size, key, dtype):
     np.testing.assert_array_equal(actual, reference.dropout_mask((size,), 0.7, *key, dtype), strict=True)
 
 
+@pytest.mark.parametrize("shape", [4, np.int64(4), (4,), [2, 3], (), 0], ids=repr)
+def test_dropout_mask_takes_a_number_or_a_sequence_as_shape(shape):
+    np.testing.assert_array_equal(kernels.dropout_mask(shape, 0.5), reference.dropout_mask(shape, 0.5), strict=True)
+
+
 def test_dropout_mask_depends_on_position_and_key_alone():
     mask = kernels.dropout_mask((10, 13), 0.6, seed=1, stream=2, step=3)
     np.testing.assert_array_equal(mask.ravel()[:64], kernels.dropout_mask(64, 0.6, seed=1, stream=2, step=3))

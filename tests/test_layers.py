@@ -21,8 +21,10 @@ from gradproof.nn.layers import (
     Softmax,
     Tanh,
 )
+from gradproof.nn.model import Sequential
 from gradproof.nn.plan import Op, Plan
 from gradproof.nn.plan import compile as compile_plan
+from gradproof.nn.reference.network import Sequential as ReferenceSequential
 from gradproof.nn.structure import Node, initial_buffers, initial_theta, resolve
 
 
@@ -182,6 +184,14 @@ class TestStructure:
         last = weights([Dense(4), ReLU(), Dense(4)], "dense_1.W")
         assert (last == weights([Dense(4, init="zeros"), Tanh(), Dense(4)], "dense_1.W")).all()
         assert not np.allclose(last[:4], weights([Dense(4), ReLU(), Dense(4)], "dense_0.W")[:4])
+
+    @pytest.mark.parametrize("base", BUILT_IN.values())
+    @pytest.mark.parametrize("network", [Sequential, ReferenceSequential])
+    def test_a_subclass_of_a_built_in_layer_is_refused(self, base: Any, network: Any) -> None:
+        derived = type("Mine", (base,), {})
+        first = {"units": 3} if base in (Dense, Maxout) else {"keep_prob": 0.5} if base is Dropout else {}
+        with pytest.raises(TypeError, match=r"layers\[1\]: got Mine, which derives .* subclass gp.Layer"):
+            network([Dense(3), derived(**first), Dense(2)], 4, "mse")
 
     @pytest.mark.parametrize("layer", [Maxout(2**30, 2)])
     def test_widths_beyond_32_bits_are_refused(self, layer: Any) -> None:

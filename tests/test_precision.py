@@ -172,16 +172,34 @@ def test_renderings(report: gp.PrecisionReport, tmp_path: Any) -> None:
     assert repr(report) == "<PrecisionReport float32 pass, float64 pass: 7 tensors>"
 
 
+X, Y = np.ones((3, 6)), np.array([0, 1, 2])
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"steps": ()}, "steps"),
-        ({"steps": (1e-3, -1.0)}, "steps"),
-        ({"steps": (float("nan"),)}, "steps"),
-        ({"entries_per_tensor": 0}, "entries_per_tensor"),
-        ({"dropout": "on"}, "dropout"),
+        ({"steps": ()}, ValueError, r"steps: got \(\), expected positive numbers"),
+        ({"steps": (1e-3, -1.0)}, ValueError, "steps: got .*, expected positive numbers"),
+        ({"steps": (float("nan"),)}, ValueError, "steps: .* is nan, expected finite"),
+        ({"steps": (1j,)}, TypeError, "steps: got tuple of dtype complex128, expected real"),
+        ({"steps": "small"}, TypeError, "steps: got str"),
+        ({"entries_per_tensor": 0}, ValueError, "entries_per_tensor: got 0"),
+        ({"entries_per_tensor": 2.5}, TypeError, "entries_per_tensor: got 2.5"),
+        ({"seed": -1}, ValueError, "seed: got -1"),
+        ({"seed": "0"}, TypeError, "seed: got '0'"),
+        ({"dropout": "on"}, ValueError, "dropout"),
+        ({"label": 3}, TypeError, "label: got 3"),
+        ({"model": 3}, TypeError, "model: got int, expected a gradproof.Sequential"),
+        ({"X": X + 1j}, TypeError, "X: got ndarray of dtype complex128"),
+        ({"X": X.astype(str)}, TypeError, "X: got ndarray of dtype <U"),
+        ({"X": np.ma.masked_equal(X, 1)}, ValueError, "X: got a masked array"),
+        ({"X": 1e300 * X}, ValueError, "X: .*too large for float32"),
+        ({"X": X[:, :2]}, ValueError, "X: got 2 features, expected 6"),
+        ({"y": Y + 0j}, TypeError, "y: got ndarray of dtype complex128"),
+        ({"y": np.ma.masked_equal(Y, 1)}, ValueError, "y: got a masked array"),
+        ({"y": Y[:2]}, ValueError, "y: got 2 targets, expected one for each of the 3 rows"),
     ],
 )
-def test_bad_input(options: dict[str, Any], message: str, data: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(ValueError, match=message):
-        gp.compare_precisions(network(), *data, **options)
+def test_wrong_input_is_named(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        gp.compare_precisions(**{"model": network(), "X": X, "y": Y, **arguments})

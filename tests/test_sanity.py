@@ -146,6 +146,12 @@ def test_wrong_input_is_named(X: np.ndarray, y: list[int], message: str) -> None
         sanity_check(Sequential([Dense(4)], 10, "softmax_cross_entropy"), X, y)
 
 
+@pytest.mark.parametrize("model", [None, 3, Dense(4), Sequential])
+def test_what_is_no_model_is_named(model: Any, data: Data) -> None:
+    with pytest.raises(TypeError, match="model: got .*, expected a gradproof.Sequential"):
+        sanity_check(model, *data)
+
+
 def test_the_report_in_all_its_forms(data: Data) -> None:
     report: SanityReport = sanity_check(Sequential([Dense(4)], 10, "softmax_cross_entropy"), *data)
     content = json.loads(json.dumps(report.to_dict()))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradproof.nn import serialize
 from gradproof.nn.layers import (
     BatchNorm,
     Dense,
@@ -143,7 +142,7 @@ class TestFailureWhileSaving:
         def fail(*_: object) -> None:
             raise OSError("disk full")
 
-        monkeypatch.setattr(serialize.os, step, fail)
+        monkeypatch.setattr(f"os.{step}", fail)
         with pytest.raises(OSError, match="disk full"):
             save(model, path)
         assert path.read_bytes() == b"old"
@@ -300,6 +299,28 @@ class TestHostileFiles:
                 assert str(path) in str(error)
             else:
                 assert model.theta.size == 26
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("dense_0.W", np.nan, r"dense_0.W\[1, 2\] is nan, expected finite"),
+            ("dense_0.W", -np.inf, r"dense_0.W\[1, 2\] is -inf, expected finite"),
+            ("running_mean", np.inf, r"running_mean\[2\] is inf, expected finite"),
+            ("running_variance", np.nan, r"running_variance\[2\] is nan, expected finite"),
+            ("running_variance", -0.5, r"running_variance\[2\] is -0.5, expected variances >= 0"),
+        ],
+    )
+    def test_values_that_no_model_can_have(
+        self, tmp_path: Path, dtype: str, name: str, value: float, message: str
+    ) -> None:
+        model = Sequential([Dense(4), BatchNorm(), Dense(2)], 3, "mse", dtype=dtype)
+        if name == "dense_0.W":
+            model.parameters[name][1, 2] = value
+        else:
+            model.statistics[f"batch_norm_0.{name}"][2] = value
+        model.save(tmp_path / "model")
+        with pytest.raises(ValueError, match=f"model: not a readable gradproof model: .*{message}"):
+            load(tmp_path / "model")
 
     def test_a_python_layer_is_not_fed_absurd_inputs(self, tmp_path: Path) -> None:
         path = tmp_path / "model"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradproof.cli_inputs import InputError, demo_model, load_data, load_model, rows
+from gradproof.cli_errors import InputError, told
+from gradproof.cli_inputs import demo_model, load_data, load_model, rows
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
 
 PASS, FAIL, USAGE, INCONCLUSIVE = range(4)
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 STATUS = {"pass": PASS, "inconclusive": INCONCLUSIVE}  # every other verdict: FAIL
 PAGE = "gradproof-report.html"  # where the main job writes its page
 WIDTH = 110  # of output that does not go to a terminal
@@ -24,7 +27,7 @@ float32 and in float64, print the comparison and write it to gradproof-report.ht
 EPILOG = """\
 MODEL is module:function (called without arguments; gives a model, or a model with X and y)
 or a file written by model.save; without it, a network for the digits.
-Exit status: 0 pass, 1 fail, 2 usage or bad input, 3 inconclusive.
+Exit status: 0 pass, 1 fail, 2 usage or bad input, 3 inconclusive, 130 interrupted.
 """
 
 
@@ -44,10 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(given)
     try:
         status: int = options.run(options)
-    except (InputError, ValueError, TypeError, OSError, ImportError) as error:
+    except KeyboardInterrupt:
+        print(f"gradproof {given[0]}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BaseException as error:  # SystemExit too: a user's module that leaves early has not passed
         if options.traceback:
-            raise
-        print(f"gradproof {given[0]}: error: {error}", file=sys.stderr)
+            traceback.print_exception(error)
+        print(f"gradproof {given[0]}: error: {told(error)}", file=sys.stderr)
         return USAGE
     return status
 

@@ -6,20 +6,22 @@ import csv
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
+
+from gradproof.cli_errors import InputError, described
+from gradproof.nn import validate
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
 
 Array = npt.NDArray[Any]
 
-
-class InputError(Exception):
-    """Something about the command line's input; its text names the argument."""
+_LARGEST_LABEL = 2.0**53  # up to here float64 holds every whole number
 
 
 def load_model(spec: str) -> tuple[Sequential, Array | None, Array | None]:
@@ -45,19 +47,23 @@ def _called(module: str, function: str, spec: str) -> tuple[Sequential, Array | 
     try:
         builder = getattr(importlib.import_module(module), function)
         built = builder()
-    except Exception as error:
-        raise InputError(f"MODEL: {spec!r} raised {type(error).__name__}: {error}; --traceback shows where") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(f"MODEL: {spec!r} raised {described(error)}; --traceback shows where") from error
     model, X, y = built if isinstance(built, tuple) and len(built) == 3 else (built, None, None)
     if not isinstance(model, Sequential):
         raise InputError(
             f"MODEL: {spec!r} gave {type(model).__name__}, expected a gradproof.Sequential or (model, X, y)"
         )
-    return model, X, y
+    return (model, None, None) if X is None and y is None else (model, *_samples(X, y, f"MODEL: {spec!r}"))
 
 
 def load_data(path: str, labels: str | None) -> tuple[Array, Array]:
     """Inputs and targets from ``digits``, a .npz (X, y), a .npy with `labels`, or a .csv (targets last)."""
     if path == "digits":
+        if labels is not None:
+            raise InputError("--labels: not with the digits, which have labels of their own")
         return digits()
     readers = {".npz": _npz, ".npy": _npy, ".csv": _csv}
     suffix = Path(path).suffix.lower()
@@ -65,10 +71,31 @@ def load_data(path: str, labels: str | None) -> tuple[Array, Array]:
         raise InputError(f"--data: {path!r}, expected 'digits' or a file ending in {', '.join(readers)}")
     try:
         X, y = readers[suffix](path, labels)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"--data: cannot read {path!r}: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file makes NumPy raise whatever the format's layers raise
+        raise _unreadable("--data", path, error) from error
+    return _samples(X, y, "--data")
+
+
+def _unreadable(option: str, path: str, error: Exception) -> InputError:
+    reason = str(error) if isinstance(error, (OSError, ValueError)) else described(error)
+    return InputError(f"{option}: cannot read {path!r}: {reason}")
+
+
+def _samples(X: Any, y: Any, source: str) -> tuple[Array, Array]:
+    """Arrays with as many rows as targets; their values are the model's business."""
+    arrays = []
+    for name, values in (("X", X), ("y", y)):
+        try:
+            arrays.append(validate.numeric(values, name))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{source}: {error}") from error
+        if arrays[-1].ndim == 0:
+            raise InputError(f"{source}: {name}: got a single number, expected an array with one row per sample")
+    X, y = arrays
     if len(X) != len(y):
-        raise InputError(f"--data: {len(X)} rows of inputs, but {len(y)} targets")
+        raise InputError(f"{source}: {len(X)} rows of inputs, but {len(y)} targets")
     return X, y
 
 
@@ -102,7 +129,10 @@ def demo_model() -> Sequential:
 def _npz(path: str, labels: str | None) -> tuple[Array, Array]:
     if labels is not None:
         raise InputError(f"--labels: not with {path!r}, which holds its own targets")
-    with np.load(path, allow_pickle=False) as arrays:
+    with open(path, "rb") as file:  # NumPy leaves a name that it cannot read open
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise ValueError("it holds a single array, expected X and y")
         if "X" not in arrays or "y" not in arrays:
             raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}, expected X and y")
         return arrays["X"], arrays["y"]
@@ -111,33 +141,62 @@ def _npz(path: str, labels: str | None) -> tuple[Array, Array]:
 def _npy(path: str, labels: str | None) -> tuple[Array, Array]:
     if labels is None:
         raise InputError(f"--labels: missing; the targets of {path!r} are in a .npy file of their own")
-    X = np.load(path, allow_pickle=False)
+    X = _array(path)
     try:
-        return X, np.load(labels, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"--labels: cannot read {labels!r}: {error}") from error
+        return X, _array(labels)
+    except Exception as error:
+        raise _unreadable("--labels", labels, error) from error
+
+
+def _array(path: str) -> Array:
+    with open(path, "rb") as file:
+        array = np.load(file, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it holds several arrays, expected one")
+    return array
 
 
 def _csv(path: str, labels: str | None) -> tuple[Array, Array]:
-    """Numbers separated by commas, targets in the last column; a first line that is not numbers is a header."""
+    """Numbers separated by commas, targets in the last column; a first line without any number is a header."""
     if labels is not None:
         raise InputError(f"--labels: not with {path!r}, whose last column holds the targets")
     table: list[list[float]] = []
     with open(path, newline="", encoding="utf-8-sig") as file:
-        for number, line in enumerate(csv.reader(file), 1):
-            if not line:
+        for position, (number, cells) in enumerate(_lines(file)):
+            if position == 0 and any(cells) and not any(map(_is_number, cells)):
                 continue
-            try:
-                table.append([float(cell) for cell in line])
-            except ValueError as error:
-                if number > 1:
-                    raise ValueError(f"line {number}: {error}") from error
-                continue
-            if len(line) != len(table[0]):
-                raise ValueError(f"line {number} has {len(line)} columns, the first has {len(table[0])}")
+            table.append([_number(cell, number, column) for column, cell in enumerate(cells, 1)])
+            if len(cells) != len(table[0]):
+                raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(table[0])}")
     if not table or len(table[0]) < 2:
         raise ValueError("expected rows of at least one input and a target")
     values = np.array(table)
     y = values[:, -1]
-    whole = np.isfinite(y).all() and (y == np.round(y)).all()
+    whole = np.all(np.abs(y) <= _LARGEST_LABEL) and np.all(y == np.round(y))
     return values[:, :-1], y.astype(np.int64) if whole else y
+
+
+def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty, as cells without surrounding space, with their numbers."""
+    reader = csv.reader(file)
+    try:
+        for line in reader:
+            if line:
+                yield reader.line_num, [cell.strip() for cell in line]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _number(cell: str, line: int, column: int) -> float:
+    if not _is_number(cell):
+        text = f"{cell[:40]!r} is not a number" if cell else "empty, expected a number"
+        raise ValueError(f"line {line}, column {column}: {text}")
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

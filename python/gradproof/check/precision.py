@@ -7,7 +7,6 @@ its own error is of the order of 1e-16.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
+from gradproof.check.base_report import BaseReport
 from gradproof.check.curves import Curve, half_decades, median_curve
 from gradproof.check.errors import Norms, RelativeError
 from gradproof.check.networks import check_model
-from gradproof.check.render.files import PathLike, jsonable, write_text
+from gradproof.check.render.files import jsonable
 from gradproof.check.report import GradientReport, TensorReport, Verdict
 from gradproof.check.structured import Dropout, Point, Scheme, measure
+from gradproof.nn import validate
+from gradproof.nn.model import Sequential
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
-
-    from gradproof.nn.model import Sequential
 
 Array = npt.NDArray[Any]
 Sample = dict[str, npt.NDArray[np.int64]]
@@ -72,7 +73,7 @@ class TensorPrecision:
     best: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
 
-class PrecisionReport:
+class PrecisionReport(BaseReport):
     """Outcome of `compare_precisions`.
 
     Attributes
@@ -109,23 +110,10 @@ class PrecisionReport:
         """The worse of the two precisions' verdicts."""
         return Verdict.worst([report.verdict for report in self.reports.values()])
 
-    @property
-    def ok(self) -> bool:
-        """Whether both precisions pass."""
-        return self.verdict is Verdict.PASS
-
-    def __bool__(self) -> bool:
-        return self.ok
-
     def best(self, dtype: str, scheme: str) -> tuple[float, float]:
         """Step at which the median error over the tensors is smallest, and that error; NaN without curves."""
         curves = [curve for curve in self.curves if (curve.dtype, curve.scheme) == (dtype, scheme)]
         return median_curve(curves).best if curves else (float("nan"), float("nan"))
-
-    def __str__(self) -> str:
-        from gradproof.check.render.text import plain
-
-        return plain(self)
 
     def __rich__(self) -> RenderableType:
         from gradproof.check.render.text import precision_text
@@ -162,18 +150,10 @@ class PrecisionReport:
         )
         return values
 
-    def to_json(self, path: PathLike | None = None, *, include_arrays: bool = False) -> str:
-        """`to_dict` as JSON text, also written to `path` if given (whole or not at all)."""
-        text = json.dumps(self.to_dict(include_arrays), indent=2, allow_nan=False)
-        if path is not None:
-            write_text(path, text + "\n")
-        return text
-
-    def to_html(self, path: PathLike) -> None:
-        """Write one self-contained page for people (whole or not at all); its curves need the extra `plot`."""
+    def _page(self) -> str:
         from gradproof.check.render.html import precision_page
 
-        write_text(path, precision_page(self))
+        return precision_page(self)
 
     def plot(self) -> tuple[Figure, list[Curve]]:
         """Draw error against step in both precisions.
@@ -192,10 +172,10 @@ class PrecisionReport:
 
 def compare_precisions(
     model: Sequential,
-    X: Array,
-    y: Array,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    steps: Sequence[float] | None = None,
+    steps: ArrayLike | None = None,
     entries_per_tensor: int = 64,
     seed: int = 0,
     dropout: Dropout = "frozen",
@@ -207,12 +187,12 @@ def compare_precisions(
     ----------
     model : Sequential
         The network, of either precision; it is not changed.
-    X, y : array
+    X, y : array_like
         Inputs (m, n_in) and targets. Inputs, and targets that are not labels, are rounded to float32 first.
-    steps : sequence of float, optional
+    steps : array_like, optional
         Steps of the curves; by default two per power of ten from 1e-1 down to 1e-12.
     entries_per_tensor : int
-        Entries drawn per tensor for the curves, from those whose gradient is not negligible.
+        Entries drawn per tensor for the curves, from those whose gradient is not negligible; at least 1.
     seed : int
         Seed of that draw.
     dropout : {"frozen", "off"}
@@ -226,24 +206,27 @@ def compare_precisions(
 
     Raises
     ------
-    ValueError
-        If a step is not a positive number or `entries_per_tensor` is not positive.
+    ValueError, TypeError
+        Naming the argument, what came and what is expected.
     """
     start = time.perf_counter()
-    chosen = half_decades() if steps is None else np.asarray(steps, dtype=np.float64).ravel()
-    if not chosen.size or not np.all(np.isfinite(chosen) & (chosen > 0)):
-        raise ValueError(f"steps is {steps!r}, expected positive numbers")
-    if entries_per_tensor < 1:
-        raise ValueError(f"entries_per_tensor is {entries_per_tensor!r}, expected at least 1")
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
+    if not isinstance(label, str):
+        raise TypeError(f"label: got {label!r}, expected a str")
+    chosen = half_decades() if steps is None else _steps(steps)
+    count = validate.whole(entries_per_tensor, "entries_per_tensor", 1, 2**63 - 1)
+    seed = validate.whole(seed, "seed", 0, 2**64 - 1)
 
     single = model.astype("float32")
     twins = {"float32": single, "float64": single.astype("float64")}
-    data = {dtype: (_rounded(X).astype(dtype), _targets(y, dtype)) for dtype in DTYPES}
+    rounded, targets, *_ = single._checked(X, y, None, ())
+    data = {dtype: (rounded.astype(dtype), _targets(targets, dtype)) for dtype in DTYPES}
     reports = {dtype: check_model(twins[dtype], *data[dtype], dropout=dropout) for dtype in DTYPES}
     checked = {dtype: report.parts.get("data", report).tensors for dtype, report in reports.items()}
     truth = {name: _array(tensor.numeric) for name, tensor in checked["float64"].items()}
 
-    sample = _sample(model, truth, entries_per_tensor, seed, Point(single, *data["float32"]).first)
+    sample = _sample(model, truth, count, seed, Point(single, *data["float32"]).first)
     indices = np.concatenate([np.empty(0, np.int64), *sample.values()])
 
     def difference(dtype: str, scheme: Scheme, step: float) -> npt.NDArray[np.float64]:
@@ -255,13 +238,16 @@ def compare_precisions(
     return PrecisionReport(tensors, reports, curves, label=label, seconds=time.perf_counter() - start)
 
 
-def _rounded(X: Array) -> npt.NDArray[np.float32]:
-    return np.asarray(X).astype(np.float32)
+def _steps(steps: ArrayLike) -> npt.NDArray[np.float64]:
+    values = validate.finite(validate.numeric(steps, "steps").ravel(), np.dtype(np.float64), "steps")
+    if not values.size or np.any(values <= 0):
+        raise ValueError(f"steps: got {steps!r}, expected positive numbers")
+    return values
 
 
 def _targets(y: Array, dtype: str) -> Array:
-    y = np.asarray(y)
-    return _rounded(y).astype(dtype) if np.issubdtype(y.dtype, np.floating) else y
+    """Values in either precision; labels are integers."""
+    return y.astype(dtype) if y.dtype.kind == "f" else y
 
 
 def _array(values: Array | None) -> npt.NDArray[np.float64]:

@@ -7,7 +7,6 @@ part 3, gradient checks).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,8 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gradproof._config import config
+from gradproof._files import PathLike
+from gradproof.check.base_report import BaseReport
 from gradproof.check.errors import Norms, RelativeError
-from gradproof.check.render.files import PathLike, jsonable, write_text
+from gradproof.check.render.files import jsonable, write_text
 from gradproof.check.tensor_report import STATUS, EntryReport, Status, TensorReport, Verdict
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Finding:
             raise ValueError(f"confidence is {self.confidence!r}, expected a number from 0 to 1")
 
 
-class GradientReport:
+class GradientReport(BaseReport):
     """Outcome of a gradient check. `a` is the gradient under test, `n` the measured one.
 
     Parameters
@@ -151,14 +152,6 @@ class GradientReport:
             return self._verdict
         verdicts = [tensor.verdict for tensor in self.tensors.values()]
         return Verdict.worst(verdicts + [report.verdict for report in (*self.parts.values(), *self.stages)])
-
-    @property
-    def ok(self) -> bool:
-        """Whether the verdict is ``"pass"``."""
-        return self.verdict is Verdict.PASS
-
-    def __bool__(self) -> bool:
-        return self.ok
 
     def walk(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], GradientReport]]:
         """This report and all below it, each with the labels that lead to it: its stages, or without these its parts.
@@ -248,11 +241,6 @@ class GradientReport:
 
     # Renderings
 
-    def __str__(self) -> str:
-        from gradproof.check.render.text import plain
-
-        return plain(self)
-
     def __rich__(self) -> RenderableType:
         from gradproof.check.render.text import report_text
 
@@ -301,21 +289,10 @@ class GradientReport:
         plain: dict[str, Any] = jsonable(values)
         return plain
 
-    def to_json(self, path: PathLike | None = None, *, include_arrays: bool = False) -> str:
-        """`to_dict` as JSON text, also written to `path` if given (whole or not at all)."""
-        text = json.dumps(self.to_dict(include_arrays), indent=2, allow_nan=False)
-        if path is not None:
-            write_text(path, text + "\n")
-        return text
-
-    def to_html(self, path: PathLike) -> None:
-        """Write one self-contained page for people (whole or not at all).
-
-        The curves in it need the extra `plot`; without it the page says so in their place.
-        """
+    def _page(self) -> str:
         from gradproof.check.render.html import report_page
 
-        write_text(path, report_page(self))
+        return report_page(self)
 
     def to_junit(self, path: PathLike) -> None:
         """Write JUnit XML for continuous integration: one test case per tensor, one suite per part and stage."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof.nn import losses
-
-if TYPE_CHECKING:
-    from gradproof.nn.network import Network
+from gradproof.nn.network import Network
 
 Array = NDArray[Any]
 
@@ -128,13 +126,15 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
     Raises
     ------
     ValueError, TypeError
-        If `X` or `y` do not fit the model.
+        Naming the argument, what came and what is expected.
 
     Examples
     --------
     >>> report = gp.sanity_check(model, X, y)
     >>> assert report, report
     """
+    if not isinstance(model, Network):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     model.loss(X, y, parts=())  # refuses what does not fit, before any work
     fresh = model.without_dropout()._reinitialized()
     loss = losses.find(model.loss_name)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _files
 from gradproof.nn import validate
 from gradproof.nn.layers import BUILT_IN, Layer
 from gradproof.nn.model import Sequential
@@ -33,7 +32,7 @@ _WIDEST_PYTHON_INPUT = 2**24  # a file may not make a Python layer allocate for 
 
 
 def save(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write `model` to `path`: all of it or, on any failure, nothing; an existing file is replaced in one step.
+    """Write `model` to `path`, whole or not at all; see :func:`gradproof._files.write`.
 
     Parameters, running statistics, layers and settings are kept, with a Python layer by the name of its class and its
     ``config()``; not kept are the last gradient and initializers that are functions.
@@ -59,7 +58,7 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
         "dropout_step": model.dropout_step,
     }
     metadata = {"format": "gradproof", "version": FORMAT, "model": json.dumps(settings)}
-    _write(Path(path), to_bytes(tensors, metadata))
+    _files.write(path, to_bytes(tensors, metadata))
 
 
 def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | None = None) -> Sequential:
@@ -78,7 +77,8 @@ def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | No
     FileNotFoundError
         If there is no such file.
     ValueError
-        Naming the file and the reason, if it is damaged, of another version, or not such a file.
+        Naming the file and the reason, if it is damaged, of another version, or not such a file, or holds parameters
+        or statistics that are not finite or variances below 0.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -117,10 +117,17 @@ def _read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
     model._assemble(structure, settings["loss"], settings["l1"], settings["l2"], dtype, seed, theta, buffers)
     model.dropout_step = validate.whole(settings["dropout_step"], "dropout_step", 0, 2**64 - 1)
     for name in model.parameters:
-        model.parameters[name] = file.get_tensor(name)
+        model.parameters[name] = validate.finite(file.get_tensor(name), dtype, name)
     for name in model.statistics:
-        model.statistics[name] = file.get_tensor(_BUFFER + name)
+        model.statistics[name] = _statistic(file.get_tensor(_BUFFER + name), dtype, name)
     return model
+
+
+def _statistic(values: Array, dtype: np.dtype[Any], name: str) -> Array:
+    validate.finite(values, dtype, name)
+    if name.endswith(".running_variance") and (values < 0).any():
+        raise ValueError(f"{name}: {name}[{np.argmax(values < 0)}] is {values[values < 0][0]}, expected variances >= 0")
+    return values
 
 
 def _describe(layer: AnyLayer) -> dict[str, Any]:
@@ -191,17 +198,3 @@ def _same_names(found: Mapping[str, Any], expected: list[str], where: str) -> No
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: a neighbour first, renamed over `path` once it is on the disk."""
-    temporary = path.with_name(f".gradproof-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.nn import initializers
-from gradproof.nn.layers import BatchNorm, BuiltIn, Dense, Layer, Maxout
+from gradproof.nn.layers import BUILT_IN, BatchNorm, BuiltIn, Dense, Layer, Maxout
 from gradproof.nn.layout import Layout
 from gradproof.nn.validate import WIDEST
 
@@ -97,12 +97,22 @@ def resolve(
     structure : Structure
     built : dict
         What the ``build`` of Python layers returned, by full name; :func:`initial_theta` wants it.
+
+    Raises
+    ------
+    TypeError
+        For a subclass of a built-in layer: the core would run the layer that it comes from.
     """
     count: Counter[str] = Counter()
     nodes: list[Node] = []
     built: dict[str, NDArray[np.float64]] = {}
     n_in = input_size
     for index, layer in enumerate(layers):
+        if isinstance(layer, BuiltIn) and type(layer) not in BUILT_IN.values():
+            raise TypeError(
+                f"layers[{index}]: got {type(layer).__name__}, which derives from a built-in layer, expected one as it "
+                f"is: subclass gp.Layer for layers of your own"
+            )
         kind = _kind(layer)
         name = f"{kind}_{count[kind]}"
         count[kind] += 1

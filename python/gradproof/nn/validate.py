@@ -86,12 +86,12 @@ def numeric(value: Any, name: str) -> Array:
 def finite(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     """The array in C order and the model's dtype; NaN and infinity are refused with their position."""
     with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(array, dtype=dtype)
+        converted = np.asarray(array, dtype=dtype, order="C")
     good = np.isfinite(converted)
     if not good.all():
         position = tuple(int(i) for i in np.argwhere(~good)[0])
         value = array[position]
         too_large = f" (too large for {dtype})" if np.isfinite(value) else ""
-        where = ", ".join(map(str, position))
-        raise ValueError(f"{name}: {name}[{where}] is {value}{too_large}, expected finite numbers")
+        where = f"{name}[{', '.join(map(str, position))}] is" if position else "got"
+        raise ValueError(f"{name}: {where} {value}{too_large}, expected finite numbers")
     return converted

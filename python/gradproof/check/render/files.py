@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+from gradproof import _files
+from gradproof._files import PathLike
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a text file whole or not at all: the old file stays until the new one is complete.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path is {str(target)!r}, but there is no folder {str(target.parent)!r}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a text file, whole or not at all; see :func:`gradproof._files.write`."""
+    _files.write(path, text.encode("utf-8", errors="replace"))
 
 
 def jsonable(value: Any) -> Any:

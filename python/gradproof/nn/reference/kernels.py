@@ -6,7 +6,7 @@ Shapes: a batch ``x`` is (m, n), one row per sample. ``dy`` is the derivative of
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,10 +102,10 @@ def maxout_backward(dy: Array, winner: NDArray[np.int32], pieces: int) -> Array:
 
 # ---- Dropout ----
 def dropout_mask(
-    shape: tuple[int, ...], keep_prob: float, seed: int = 0, stream: int = 0, step: int = 0, dtype: str = "float64"
+    shape: int | Sequence[int], keep_prob: float, seed: int = 0, stream: int = 0, step: int = 0, dtype: str = "float64"
 ) -> Array:
     """``1 / keep_prob`` with probability `keep_prob`, else 0: the same mask as that of the compiled kernel."""
-    size = prod(shape)
+    size = int(np.prod(shape))
     uniform = _philox(size, seed, stream, step) >> np.uint64(8)  # integers of 24 bits
     keep = uniform < round(keep_prob * 2**24)
     return (keep * np.dtype(dtype).type(1 / keep_prob)).reshape(shape)

@@ -1,0 +1,127 @@
+"""Files are written whole or not at all, whatever the name leads to."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+from gradproof import _files
+
+posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and pipes of POSIX")
+
+
+def write_model(path: Any) -> None:
+    gp.Sequential([gp.Dense(2)], input_size=3, loss="mse").save(path)
+
+
+def write_report(path: Any) -> None:
+    gp.check_gradients(lambda x: float(x @ x), lambda x: 2 * x, np.ones(2)).to_json(path)
+
+
+@pytest.fixture(params=[write_model, write_report], ids=["model", "report"])
+def write(request: pytest.FixtureRequest) -> Callable[[Any], None]:
+    writer: Callable[[Any], None] = request.param
+    return writer
+
+
+@posix
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_its_target_is_written(write: Callable[[Any], None], tmp_path: Path, exists: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    if exists:
+        target.write_bytes(b"old")
+    link.symlink_to("elsewhere/target")
+    write(link)
+    assert os.readlink(link) == "elsewhere/target"
+    assert target.stat().st_size > 3 and not target.is_symlink()
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+@posix
+def test_the_target_of_a_link_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        _files.write(link, b"new")
+    assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [link, target]
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_a_file_keeps_its_mode(write: Callable[[Any], None], tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write(path)
+    assert path.stat().st_size > 3
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@posix
+def test_a_new_file_has_the_usual_mode(write: Callable[[Any], None], tmp_path: Path) -> None:
+    write(tmp_path / "file")
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@posix
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    _files.write(pipe, b"content")
+    reader.join()
+    assert received == [b"content"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and list(tmp_path.iterdir()) == [pipe]
+
+
+@posix
+def test_a_device_is_written_to(write: Callable[[Any], None]) -> None:
+    write("/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@posix
+@pytest.mark.parametrize("redirected", [True, False])
+def test_standard_output_is_written_to(tmp_path: Path, redirected: bool) -> None:
+    code = "from gradproof import _files; _files.write('/dev/stdout', b'content\\n'); print('after')"
+    with open(tmp_path / "output", "w+b") as file:
+        done = subprocess.run([sys.executable, "-c", code], check=True, stdout=file if redirected else subprocess.PIPE)
+        file.seek(0)
+        assert (file.read() if redirected else done.stdout) == b"content\nafter\n"
+
+
+@posix
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_an_open_file_without_a_name_is_written_to(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w+b") as file:
+        os.unlink(tmp_path / "file")
+        _files.write(f"/proc/self/fd/{file.fileno()}", b"content")
+        assert file.read() == b"content"
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        _files.write(tmp_path / "missing" / "file", b"")
+    for path in (tmp_path, ""):
+        with pytest.raises(OSError):
+            _files.write(path, b"")
+    with pytest.raises(TypeError, match="path: got 3, expected"):
+        _files.write(3, b"")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
