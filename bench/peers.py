@@ -123,7 +123,7 @@ class Contender:
 
 
 class Ours(Contender):
-    """gp.check_model, from the arguments to the figures of the report."""
+    """gp.check_model, from the arguments to the verdict, which is what gradcheck gives."""
 
     whole = True
     scheme = "difference"
@@ -131,7 +131,6 @@ class Ours(Contender):
     def run(self, count: int) -> int:
         report = gp.check_model(self.net.model, self.net.X, self.net.y, scheme=self.scheme)
         self.note = str(report.verdict.value)
-        assert np.isfinite(report.relative_error) and np.isfinite(report.max_relative_error)
         checked = sum(tensor.checked for tensor in report.tensors.values())
         assert checked == self.net.size
         return checked

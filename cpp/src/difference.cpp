@@ -17,9 +17,6 @@
 namespace gradproof {
 namespace {
 
-// Below this many multiplications a loop is not worth waking threads for.
-constexpr double parallel_threshold = 4e6;
-
 // One parameter that feeds a column: where its result goes, and its row in W (-1: the bias, or one of batch norm's).
 struct Seed {
   Index place, parameter, row;
@@ -180,11 +177,13 @@ class StructuredPass {
   // d output[:, column] / d parameter: the input column for a weight, x_hat for gamma, 1 for biases and beta.
   void seed_direction(const Unit& unit, Index row, T* direction) const {
     const Op& op = point_.plan[unit.op];
-    for (Index s = 0; s < point_.m; ++s) {
-      direction[s] = row < 0                     ? T(1)
-                     : op.kind == Kind::dense    ? point_.input(unit.op)[s * op.n_in + row]
-                                                 : point_.workspace.records[unit.op].x_hat[s * op.n_in + unit.column];
+    if (row < 0) {
+      std::fill(direction, direction + point_.m, T(1));
+      return;
     }
+    const T* column = op.kind == Kind::dense ? point_.input(unit.op) + row
+                                             : point_.workspace.records[unit.op].x_hat + unit.column;
+    for (Index s = 0; s < point_.m; ++s) direction[s] = column[s * op.n_in];
   }
 
   T step_of(const Seed& seed) const { return probes_.steps[probes_.single_step ? 0 : seed.place]; }

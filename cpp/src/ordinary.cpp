@@ -10,7 +10,11 @@ void ordinary_losses(const Point<T>& point, const T* buffers, Stream stream, con
                      Index count, double* losses) {
   // Each unit is a block of entries with its own copy of theta: the caller's is only read.
   constexpr Index block = 16;
-  parallel_for((count + block - 1) / block, [&](Index unit, int) {
+  double work = 0;
+  for (const Op& op : point.plan) work += static_cast<double>(op.n_in) * static_cast<double>(op.n_out);
+  work *= static_cast<double>(count) * static_cast<double>(point.m);
+  const Index units = (count + block - 1) / block;
+  const auto run = [&](Index unit, int) {
     std::vector<T> theta(point.theta, point.theta + point.theta_size);
     std::vector<T> memory(static_cast<std::size_t>(lay_out<T>(point.plan, point.m, nullptr).size));
     const Workspace<T> workspace = lay_out<T>(point.plan, point.m, memory.data());
@@ -23,7 +27,12 @@ void ordinary_losses(const Point<T>& point, const T* buffers, Stream stream, con
                                point.plan.back().n_out);
       parameter = kept;
     }
-  });
+  };
+  if (work < parallel_threshold) {
+    for (Index unit = 0; unit < units; ++unit) run(unit, 0);
+  } else {
+    parallel_for(units, run);
+  }
 }
 
 template void ordinary_losses<float>(const Point<float>&, const float*, Stream, const Index*, const float*, Index,

@@ -11,6 +11,9 @@
 
 namespace gradproof {
 
+// Below this many multiplications a loop is not worth waking threads for.
+constexpr double parallel_threshold = 4e6;
+
 // The number of threads that loops may use: the affinity mask's size until set; at least 1.
 int thread_count();
 void set_thread_count(int count);

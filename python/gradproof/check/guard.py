@@ -15,7 +15,7 @@ from gradproof.check.structured import DIFFERENCE, Point
 
 Array = NDArray[Any]
 
-ENTRIES = 16  # random entries per tensor
+ENTRIES = 8  # random entries per tensor
 TOLERANCE = 16.0  # in standard deviations of the loss's rounding error (bench/calibrate.py: what is observed)
 # Difference forms are exact at any step, and rounding shows least at large ones: as large as the parameters themselves,
 # up to 1. A step that wakes up a unit whose own rounding the base point does not show is tried again in small.
@@ -42,10 +42,11 @@ def guard(point: Point, rng: np.random.Generator) -> tuple[Array, Array]:
     for entry in point.model.layout.slices:
         if entry.offset < point.first or not entry.size:
             continue
+        own = theta[entry.offset : entry.stop]
         count = min(ENTRIES, entry.size)
-        size = float(np.sqrt(np.mean(np.square(theta[entry.offset : entry.stop], dtype=np.float64))))
-        picked.append(rng.choice(entry.size, count, replace=False) + entry.offset)
-        reach.append(np.full(count, min(max(size, 2.0**-10), 1.0)))
+        chosen = np.arange(count) if count == entry.size else rng.integers(0, entry.size, count)
+        picked.append(chosen + entry.offset)
+        reach.append(np.full(count, min(max(float(np.linalg.norm(own)) / entry.size**0.5, 2.0**-10), 1.0)))
     entries, steps = np.concatenate(picked), np.concatenate(reach)
     wrong = np.flatnonzero(_disagree(point, entries, steps))
     if wrong.size:

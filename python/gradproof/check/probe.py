@@ -237,9 +237,9 @@ class Line:
 
         Before truncation makes the step shorter, a longer one is tried once: it may show that the loss is smooth.
         """
-        longer = False
         best: Residual | None = None
         seen: set[float] = set()
+        longer = False
         for _ in range(tries):
             h = min(max(h, SMALLEST_STEP), LARGEST_STEP)
             if h in seen:
@@ -252,16 +252,19 @@ class Line:
             if best is None or result.bar < best.bar:
                 best = result
             other = result.bias + result.gap / 2
-            if other > 2 * result.noise and result.order == 2 and not longer:
-                longer = True
-                h *= 4
-            elif other > 2 * result.noise:
-                ratio = result.noise / other if result.noise else 0.0
-                h *= _power_of_two(max(ratio ** (1 / (1 + result.order)), 2.0**-6))
-            elif 4 * other < result.noise:
+            if 4 * other < result.noise:
                 h *= 4 if 64 * other < result.noise else 2
-            else:
+                continue
+            if result.order == 2 and not longer:
+                longer = True
+                ahead = next((r for r in map(self.residual, (4 * h, 16 * h)) if r is not None and r.order == 4), None)
+                if ahead is not None and ahead.bar < best.bar:
+                    result = best = ahead
+                    h, other = ahead.h, ahead.bias + ahead.gap / 2
+            if other <= 2 * result.noise:
                 break
+            ratio = result.noise / other if result.noise else 0.0
+            h *= _power_of_two(max(ratio ** (1 / (1 + result.order)), 2.0**-6))
         return best
 
     def own_noise(self, increment: float) -> float:

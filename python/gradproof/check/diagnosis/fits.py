@@ -36,8 +36,11 @@ def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
     return c, error
 
 
-def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float] | None:
-    """Factors of ``y = c x + k z`` by weighted least squares, refitted to the better three quarters twice."""
+def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float, float] | None:
+    """Factors of ``y = c x + k z`` by weighted least squares, refitted to the better three quarters twice.
+
+    The third number is the standard error of c.
+    """
     few = sample(y.size)
     y, x, z, u = y[few], x[few], z[few], u[few]
     usable = np.isfinite(y + x + z + u)
@@ -55,4 +58,5 @@ def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float] | N
         solution = np.linalg.solve(gram, columns[keep].T @ target[keep])
         miss = np.abs(target - columns @ solution)
         keep = miss <= max(float(np.quantile(miss, 0.75)), 3.0)
-    return float(solution[0]), float(solution[1])
+    error = 2 / (scale[0] * float(np.sqrt(1 - (gram[0, 1] / (scale[0] * scale[1])) ** 2)))
+    return float(solution[0]), float(solution[1]), error

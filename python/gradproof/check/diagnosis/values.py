@@ -33,7 +33,9 @@ def _zero(t: Tensor) -> Iterator[Explanation]:
         )
         return
     hint = "It is never written, or the path to it is cut off"
-    yield Explanation("missing-term", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0)
+    cancels = abs(float(np.nansum(t.n))) <= 3 * float(np.sqrt(np.nansum(t.u**2)))
+    others = ("reduction",) if cancels else ()  # a sum over the wrong axis, which may be exactly 0
+    yield Explanation("missing-term", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0, 0.99, others)
 
 
 def _absolute(t: Tensor) -> Iterator[Explanation]:
@@ -105,7 +107,7 @@ def _two_penalties(t: Tensor) -> Iterator[Explanation]:
     fit = two_terms(t.r[t.known], t.x[t.known], np.sign(t.x[t.known]), t.u[t.known])
     if fit is None:
         return
-    k, c = fit
+    k, c, _ = fit
     found = trial(t, t.n + k * t.x + c * np.sign(t.x), t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE))), fitted=2)
     telling = int((t.wrong & t.known & ~found.odd).sum()) - 2
     if found.accepted and telling > 1:
@@ -125,14 +127,14 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
         fit = two_terms(t.a[t.known], t.n[t.known], x[t.known], t.u[t.known])
         if fit is None:
             continue
-        c, k = fit
-        if abs(c - 1) < 1e-6:  # one odd entry beside right ones
+        c, k, error = fit
+        if abs(c - 1) < max(1e-6, 4 * error):  # one odd entry beside right ones
             continue
         tolerance = (1 + abs(c)) * t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE)))
         found = trial(t, c * t.n + k * x, tolerance, fitted=2)
         if not found.accepted or found.support < 2:
             continue
-        words = name_factor(c, 1e-6 * abs(c), dimensions)
+        words = name_factor(c, error, dimensions)
         penalty = k / (1 - c) if abs(1 - c) > 1e-9 else None
         statement = (
             f"analytic = {shown(c)} × numeric {'+' if k > 0 else '-'} {abs(k):.6g} {symbol} {everywhere(t, found.odd)}"
@@ -141,8 +143,8 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
         if penalty is not None:
             hint += f"; the penalty is not, if its coefficient is {penalty:.6g}"
         evidence = {"factor": c, "coefficient": k, "penalty": penalty, "meaning": words, **odd_ones(t, found.odd)}
-        cause = "sign" if abs(c + 1) < 1e-6 else "scale"
-        if abs(c) < 1e-6:
+        cause = "sign" if abs(c + 1) < max(1e-6, 4 * error) else "scale"
+        if abs(c) < max(1e-6, 4 * error):
             c, cause, hint = 0.0, "missing-term", "Only the penalty is there: the path of the data part is cut off"
         yield Explanation(cause, 6, found.support, statement, hint, evidence, c)
 
