@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> list[Row]:
                             "kind": kind,
                             "family": family.__name__,
                             "mistake": mistake.name,
+                            # Made from any gradient, or a step of just this network done wrong.
+                            "particular": mistake.name.split(":")[0] not in mistake.right,
                             "cause": mistake.cause,
                             "said": first.cause,
                             "placed": first.tensor in mistake.blame,
@@ -66,7 +68,9 @@ def _summary(rows: list[Row]) -> tuple[str, list[str], list[list[str]]]:
         own = [row for row in rows if (row["kind"], row["family"]) == (kind, family)]
         lines.append([f"{kind}: {family}", *_shares(own)])
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        lines.append([f"{kind}: all", *_shares([row for row in rows if row["kind"] == kind])])
+        own = [row for row in rows if row["kind"] == kind]
+        lines.append([f"{kind}: steps of the network", *_shares([row for row in own if row["particular"]])])
+        lines.append([f"{kind}: all", *_shares(own)])
     columns = ["", "mistakes", "tensor", "cause", "cause or candidate", "unknown", "wrong and confident", "ms (worst)"]
     return f"Diagnosis (wrong and confident: another cause with confidence above {CONFIDENT})", columns, lines
 

@@ -30,7 +30,8 @@ def explain_flow(case: Case, cases: Sequence[Case], statement: str) -> Explanati
     if best is not None and best.cause == "reduction":
         return best
     if _rank_one(rank(case.tensor)):
-        return _one_rank(case, cases, before, f"{statement}; analytic - numeric has rank 1")
+        shown = statement if "rank" in statement else f"{statement}; analytic - numeric has rank 1"
+        return _one_rank(case, cases, before, shown)
     if best is not None and best.certainty >= 0.7 and best.support >= 2:
         return best
     last = not any(c.layer > case.layer for c in cases)

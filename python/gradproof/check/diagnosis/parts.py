@@ -75,7 +75,7 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
             "mask", 4.5, a.size, f"{statement}; numeric = 0 there", hint, evidence, None, 0.85, ("derivative",)
         )
     if axis == 0 and not edge:
-        hint = "Rows that occur several times: overwritten instead of added up (np.add.at)?"
+        hint = "Rows that occur several times: probably overwritten instead of added up (np.add.at)"
         empty = not np.all(t.clear.reshape(t.shape[0], -1).any(axis=1))
         return Explanation(
             "accumulation", 6, right, statement, hint, evidence, None, 0.8 if empty else 0.5, ("indexing", "mask")

@@ -146,6 +146,7 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
         cause = "sign" if abs(c + 1) < max(1e-6, 4 * error) else "scale"
         if abs(c) < max(1e-6, 4 * error):
             c, cause, hint = 0.0, "missing-term", "Only the penalty is there: the path of the data part is cut off"
+            statement = f"analytic = {k:.6g} {symbol} {everywhere(t, found.odd)}"
         yield Explanation(cause, 6, found.support, statement, hint, evidence, c)
 
 
