@@ -286,11 +286,15 @@ def _confirm(probe: _Probe) -> tuple[str, Residual | None]:
     again = line.residual(residual.h)
     if again is None or not again.wrong:
         return "right" if again else "unresolved", again
+    apart = 0.0
     for factor in (2.0, 0.5, 0.25):
         other = line.residual(residual.h * factor)
         if other is not None and other.wrong and other.agrees(again):
             return "wrong", again
-    return "unresolved", again
+        apart = max(apart, 0.0 if other is None else abs(other.value - again.value))
+    # The slope wanders from step to step: that is an uncertainty, too.
+    wider = replace(again, bar=again.bar + 2 * apart)
+    return "unresolved" if wider.wrong else "right", wider
 
 
 def _wrong(entry: EntryReport) -> bool:

@@ -1,0 +1,298 @@
+"""Projected mode: what is right passes with a true power, what is wrong is found and named, at a stated cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+from gradproof.check.bisect import describe
+from gradproof.check.entries import Circumstances
+from gradproof.check.evaluate import Problem
+from gradproof.check.noise import gradient_rounding, loss_noise
+from gradproof.check.probe import Block, direction
+from gradproof.check.project import Projection, project
+from gradproof.check.tensor_report import Verdict
+
+Loss = Callable[[Any], float]
+
+
+def separable(size: int, dtype: str, seed: int = 0) -> tuple[np.ndarray, Loss, Callable[[Any], np.ndarray]]:
+    """``w . tanh(x) + (u . x)^2 / 2``: every entry by itself, and all of them coupled."""
+    rng = np.random.default_rng(seed)
+    x, w, u = (rng.normal(size=size).astype(dtype) for _ in range(3))
+    u /= np.sqrt(np.asarray(size, dtype))
+
+    def loss(x: np.ndarray) -> float:
+        flat = x.ravel()
+        return float(w @ np.tanh(flat) + (u @ flat) ** 2 / 2)
+
+    def grad(x: np.ndarray) -> np.ndarray:
+        flat = x.ravel()
+        return np.asarray(w * (1 - np.tanh(flat) ** 2) + (u @ flat) * u, dtype).reshape(x.shape)
+
+    return x, loss, grad
+
+
+def network(activation: str, dtype: str, seed: int = 0) -> tuple[dict[str, np.ndarray], Loss, Callable[[Any], Any]]:
+    """Two layers and softmax cross entropy, by hand."""
+    rng = np.random.default_rng(seed)
+    sizes, m = (40, 60, 10), 16
+    X, y = rng.normal(size=(m, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], m)
+    p = {}
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        p[f"W{i}"] = (rng.normal(size=(n_in, n_out)) * np.sqrt(2 / n_in)).astype(dtype)
+        p[f"b{i}"] = (0.1 * rng.normal(size=n_out)).astype(dtype)
+
+    def forward(p: Any) -> tuple[np.ndarray, np.ndarray]:
+        z = X @ p["W0"] + p["b0"]
+        h = np.tanh(z) if activation == "tanh" else np.maximum(z, 0)
+        scores = h @ p["W1"] + p["b1"]
+        scores = scores - scores.max(axis=1, keepdims=True)
+        return h, scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+    def loss(p: Any) -> float:
+        return float(-forward(p)[1][np.arange(m), y].mean())
+
+    def grad(p: Any) -> Any:
+        h, logs = forward(p)
+        d = np.exp(logs)
+        d[np.arange(m), y] -= 1
+        d /= np.asarray(m, dtype)
+        dz = (d @ p["W1"].T) * (1 - h * h if activation == "tanh" else (h > 0).astype(dtype))
+        return {"W0": X.T @ dz, "b0": dz.sum(axis=0), "W1": h.T @ d, "b1": d.sum(axis=0)}
+
+    return p, loss, grad
+
+
+def check(loss: Loss, grad: Any, params: Any, seed: int = 0, budget: int | None = None) -> tuple[Projection, Problem]:
+    problem = Problem(loss, grad, params)
+    rng = np.random.default_rng(seed)
+    f0, analytic = problem.value(), problem.gradient()
+    noise = loss_noise(problem, f0, rng)
+    rounding = gradient_rounding(problem, analytic, noise, rng)
+    if budget is not None:
+        problem.max_evaluations = problem.evaluations + budget
+    return project(problem, Circumstances(f0, noise, analytic, rounding, [False] * len(analytic)), seed=seed), problem
+
+
+def with_mistake(grad: Callable[[Any], Any], mistake: Callable[[Any], None]) -> Callable[[Any], Any]:
+    def wrong(p: Any) -> Any:
+        g = grad(p)
+        mistake(g)
+        return g
+
+    return wrong
+
+
+def typical(g: np.ndarray, count: int) -> np.ndarray:
+    """The flat positions of the entries nearest to the root mean square."""
+    rms = math.sqrt(float(np.mean(np.square(g, dtype=np.float64))))
+    return np.argsort(np.abs(np.abs(g) - rms).ravel(), kind="stable")[:count]
+
+
+def named(found: Projection, tensor: int = 0) -> set[tuple[int, ...]]:
+    return {entry.index for entry in found.tensors[tensor].worst(1000) if entry.status == "mismatch"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_right_gradients_pass(dtype: str, seed: int) -> None:
+    x, loss, grad = separable(10_000, dtype, seed)
+    found, problem = check(loss, grad, x, seed)
+    (tensor,) = found.tensors
+    assert tensor.verdict is Verdict.PASS and tensor.matched == x.size and not found.notes
+    assert 0 < tensor.detectable < (0.1 if dtype == "float32" else 1e-7)
+    assert problem.evaluations < 100
+
+
+MISTAKES = {
+    "doubled": lambda g, at: np.multiply.at(g, at[:1], 2.0),
+    "zeroed": lambda g, at: np.multiply.at(g, at[:1], 0.0),
+    "signs": lambda g, at: np.multiply.at(g, at[:3], -1.0),
+    "five": lambda g, at: np.multiply.at(g, at[:5], 3.0),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_entries_are_named(dtype: str, mistake: str) -> None:
+    x, loss, grad = separable(10_000, dtype)
+    at = typical(grad(x), 5)
+    wrong = with_mistake(grad, lambda g: MISTAKES[mistake](g, at))
+    found, problem = check(loss, wrong, x)
+    expected = {(int(i),) for i in np.flatnonzero(wrong(x) != grad(x))}
+    assert named(found) == expected
+    assert found.tensors[0].verdict is Verdict.FAIL
+    assert found.tensors[0].mismatched == len(expected) and found.tensors[0].unresolved == 0
+    assert problem.evaluations < 100 + 80 * len(expected)
+
+
+def test_an_exchange_of_two_entries_is_seen(dtype: str) -> None:
+    x, loss, grad = separable(10_000, dtype)
+    g = grad(x)
+    i, j = int(np.argmax(g)), int(np.argmin(g))
+
+    def swap(g: np.ndarray) -> None:
+        g[[i, j]] = g[[j, i]]
+
+    assert named(check(loss, with_mistake(grad, swap), x)[0]) == {(i,), (j,)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_stated_power_is_true(dtype: str, seed: int) -> None:
+    x, loss, grad = separable(3000, dtype, seed)
+    detectable = check(loss, grad, x, seed)[0].tensors[0].detectable
+    size = 1.05 * detectable * math.sqrt(float(np.mean(np.square(grad(x), dtype=np.float64))))
+    at = np.random.default_rng(seed).integers(x.size)
+
+    def offset(g: np.ndarray) -> None:
+        g[at] += size
+
+    found, _ = check(loss, with_mistake(grad, offset), x, seed)
+    assert found.tensors[0].verdict is Verdict.FAIL
+    assert named(found) <= {(at,)}
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("seed", range(5))
+def test_right_networks_are_not_accused(dtype: str, activation: str, seed: int) -> None:
+    p, loss, grad = network(activation, dtype, seed)
+    found, _ = check(loss, grad, p, seed)
+    verdicts = [tensor.verdict for tensor in found.tensors]
+    assert Verdict.FAIL not in verdicts
+    assert dtype == "float32" or verdicts == [Verdict.PASS] * 4
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_entries_of_networks_are_named(activation: str) -> None:
+    p, loss, grad = network(activation, "float64")
+
+    def mistake(g: Any) -> None:
+        g["W1"][typical(g["W1"], 1) // 10, typical(g["W1"], 1) % 10] *= 2
+
+    wrong = with_mistake(grad, mistake)
+    found, _ = check(loss, wrong, p)
+    assert [tensor.verdict.value for tensor in found.tensors] == ["pass", "pass", "fail", "pass"]
+    assert named(found, 2) == set(map(tuple, np.argwhere(wrong(p)["W1"] != grad(p)["W1"]).tolist()))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_what_is_wrong_throughout_is_not_taken_apart(dtype: str, activation: str) -> None:
+    p, loss, grad = network(activation, dtype)
+
+    def double(g: Any) -> None:
+        g["W0"] *= 2
+
+    found, _ = check(loss, with_mistake(grad, double), p)
+    tensor = found.tensors[0]
+    assert tensor.verdict is Verdict.FAIL and tensor.mismatched >= 1
+    assert found.blocks.keys() == {0}
+    assert all(verdict is not Verdict.FAIL for verdict in [t.verdict for t in found.tensors[1:]])
+    assert "throughout" in found.notes[0]
+    sampled = [entry for entry in tensor.worst(100) if entry.status == "mismatch" and abs(entry.numeric) > 1e-3]
+    assert all(entry.analytic == pytest.approx(2 * entry.numeric, rel=0.2) for entry in sampled)
+
+
+@pytest.mark.parametrize(("place", "index"), [("row 17", np.s_[17, :]), ("column 31", np.s_[:, 31])])
+def test_rows_and_columns_are_named(place: str, index: Any) -> None:
+    x, loss, grad = separable(10_000, "float64")
+    x = x.reshape(100, 100)
+
+    def mistake(g: np.ndarray) -> None:
+        g[index] *= 3
+
+    found, _ = check(loss, with_mistake(grad, mistake), x)
+    assert found.tensors[0].verdict is Verdict.FAIL
+    assert place in found.notes[0]
+
+
+def test_a_spent_budget_leaves_no_guess() -> None:
+    x, loss, grad = separable(10_000, "float64")
+    found, problem = check(loss, grad, x, budget=3)
+    assert found.tensors[0].verdict is Verdict.INCONCLUSIVE and found.tensors[0].checked == 0
+    assert "max_evaluations" in found.notes[0]
+    assert problem.remaining() == 0
+    at = typical(grad(x), 1)
+    wrong = with_mistake(grad, lambda g: MISTAKES["doubled"](g, at))
+    found, problem = check(loss, wrong, x, budget=50)
+    assert found.tensors[0].verdict is not Verdict.PASS
+    assert problem.remaining() >= 0
+
+
+def test_a_domain_edge_gets_a_scale_per_entry() -> None:
+    x = np.random.default_rng(1).uniform(1e-6, 1.0, 2000) ** 3
+
+    def loss(x: np.ndarray) -> float:
+        if np.any(x <= 0):
+            raise ValueError("outside")
+        return float(np.log(x).sum())
+
+    found, _ = check(loss, lambda x: 1 / x, x)
+    assert found.tensors[0].verdict is Verdict.PASS
+    found, _ = check(loss, with_mistake(lambda x: 1 / x, lambda g: np.multiply.at(g, [77], 1.5)), x)
+    assert named(found) == {(77,)}
+
+
+def test_many_tensors_are_probed_together(dtype: str) -> None:
+    x, loss, grad = separable(4000, dtype)
+    flat = {f"t{i}": part for i, part in enumerate(np.split(x, 80))}
+
+    def joined(p: Any) -> np.ndarray:
+        return np.concatenate(list(p.values()))
+
+    def split(p: Any) -> dict[str, np.ndarray]:
+        return dict(zip(p, np.split(grad(joined(p)), 80), strict=True))
+
+    found, _ = check(lambda p: loss(joined(p)), split, flat)
+    assert {tensor.verdict for tensor in found.tensors} == {Verdict.PASS}
+    wrong = with_mistake(split, lambda g: np.multiply.at(g["t41"], typical(g["t41"], 1), -1.0))
+    found, _ = check(lambda p: loss(joined(p)), wrong, flat)
+    assert [tensor.name for tensor in found.tensors if tensor.verdict is Verdict.FAIL] == ["t41"]
+    assert len(named(found, 41)) == 1
+
+
+def test_directions_are_signed_and_never_blind() -> None:
+    problem = Problem(lambda x: 0.0, np.zeros((50, 40)), np.ones((50, 40)))
+    v = direction(problem, [0], np.random.default_rng(0), False)[0]
+    assert np.all((np.abs(v) >= 0.5) & (np.abs(v) <= 1.5))
+    assert 0.4 < np.mean(v > 0) < 0.6
+
+
+def test_places_in_words() -> None:
+    problem = Problem(lambda x: 0.0, np.zeros((8, 12)), np.ones((8, 12)))
+    whole = Block.whole(problem, [0])
+    assert describe([whole], (8, 12)) == "throughout"
+    assert describe([Block(((0, (slice(3, 4), slice(0, 12))),))], (8, 12)) == "row 3"
+    assert describe([Block(((0, (slice(0, 8), slice(3, 5))),))], (8, 12)) == "columns 3-4"
+    halves = whole.halves(1)
+    assert halves is not None and [half.size for half in halves] == [48, 48]
+
+
+def test_through_the_front_door() -> None:
+    x, loss, grad = separable(10_000, "float64")
+    report = gp.check_gradients(loss, grad, x, method="projected")
+    assert report.verdict is Verdict.PASS and report.method == "projected"
+    at = typical(grad(x), 1)
+    report = gp.check_gradients(loss, with_mistake(grad, lambda g: MISTAKES["zeroed"](g, at)), x, method="projected")
+    assert report.verdict is Verdict.FAIL
+    assert report.tensors["params"].worst(1)[0].index == (int(at[0]),)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("mistake", [None, "doubled", "zeroed"])
+def test_ten_million_parameters(mistake: str | None) -> None:
+    x, loss, grad = separable(10_000_000, "float64")
+    x = x.reshape(2500, 4000)
+    at = typical(grad(x), 1)
+    g = grad if mistake is None else with_mistake(grad, lambda g: MISTAKES[mistake](g.reshape(-1), at))
+    report = gp.check_gradients(loss, g, x, method="projected", nearby=False)
+    assert report.evaluations < 400
+    assert report.verdict is (Verdict.PASS if mistake is None else Verdict.FAIL)
+    assert report.detectable < 1e-4
+    if mistake is not None:
+        assert [e.index for e in report.tensors["params"].worst(5)] == [
+            tuple(map(int, np.unravel_index(at[0], x.shape)))
+        ]
