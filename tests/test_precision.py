@@ -172,6 +172,26 @@ def test_renderings(report: gp.PrecisionReport, tmp_path: Any) -> None:
     assert repr(report) == "<PrecisionReport float32 pass, float64 pass: 7 tensors>"
 
 
+@pytest.mark.parametrize("step", [1e308, 1e-320])
+def test_steps_beyond_the_range_of_a_precision(step: float, data: tuple[np.ndarray, np.ndarray]) -> None:
+    assert gp.compare_precisions(network(), *data, steps=(step,), entries_per_tensor=2).ok
+
+
+@pytest.mark.parametrize("init", [1e25, 1e300])
+def test_what_overflows_in_one_precision_has_a_verdict(init: float, data: tuple[np.ndarray, np.ndarray]) -> None:
+    layers = [gp.Dense(4, init=init), gp.Dense(3, init=1e25)]
+    model = gp.Sequential(layers, input_size=6, loss="softmax_cross_entropy", dtype="float64")
+    report = gp.compare_precisions(model, *data, steps=(1e-3,))
+    assert report.verdict == "nonfinite" and report.tensors == {}
+    assert "nonfinite" in str(report).lower()
+
+
+def test_a_network_without_parameters(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(3, 2))
+    report = gp.compare_precisions(gp.Sequential([gp.Tanh()], input_size=2, loss="mse"), X, X)
+    assert report.tensors == {} and report.curves == [] and str(report)
+
+
 X, Y = np.ones((3, 6)), np.array([0, 1, 2])
 
 

@@ -218,19 +218,22 @@ def compare_precisions(
     count = validate.whole(entries_per_tensor, "entries_per_tensor", 1, 2**63 - 1)
     seed = validate.whole(seed, "seed", 0, 2**64 - 1)
 
-    single = model.astype("float32")
+    with np.errstate(over="ignore"):  # infinity gets a verdict
+        single = model.astype("float32")
     twins = {"float32": single, "float64": single.astype("float64")}
     rounded, targets, *_ = single._checked(X, y, None, ())
     data = {dtype: (rounded.astype(dtype), _targets(targets, dtype)) for dtype in DTYPES}
     reports = {dtype: check_model(twins[dtype], *data[dtype], dropout=dropout) for dtype in DTYPES}
     checked = {dtype: report.parts.get("data", report).tensors for dtype, report in reports.items()}
-    truth = {name: _array(tensor.numeric) for name, tensor in checked["float64"].items()}
+    both = [name for name in checked["float64"] if name in checked["float32"]]  # none where a loss is not finite
+    truth = {name: _array(checked["float64"][name].numeric) for name in both}
 
     sample = _sample(model, truth, count, seed, Point(single, *data["float32"]).first)
     indices = np.concatenate([np.empty(0, np.int64), *sample.values()])
 
     def difference(dtype: str, scheme: Scheme, step: float) -> npt.NDArray[np.float64]:
-        measured = measure(twins[dtype], *data[dtype], scheme=scheme, step=step, entries=indices, dropout=dropout)
+        with np.errstate(over="ignore", invalid="ignore"):  # steps beyond the precision's range measure nothing
+            measured = measure(twins[dtype], *data[dtype], scheme=scheme, step=step, entries=indices, dropout=dropout)
         return np.asarray(measured.numeric, dtype=np.float64)
 
     curves = _curves(difference, chosen, sample, truth, checked, model) if indices.size else []
@@ -256,9 +259,8 @@ def _array(values: Array | None) -> npt.NDArray[np.float64]:
 
 
 def _offsets(model: Sequential) -> dict[str, int]:
-    """Where each tensor starts in theta: tensors follow each other without gaps, in declaration order."""
-    sizes = [values.size for values in model.parameters.values()]
-    return dict(zip(model.parameters, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+    """Where each tensor starts in theta."""
+    return {entry.name: entry.offset for entry in model.layout.slices}
 
 
 def _sample(model: Sequential, truth: Mapping[str, Array], count: int, seed: int, first: int) -> Sample:
