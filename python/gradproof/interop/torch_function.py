@@ -147,6 +147,7 @@ class Scalarized:
         self._rng_state = torch.get_rng_state()
         self._random = True
         self._grad_mode = False
+        self._weights: list[Tensor | None] = []
         self._weigh(np.random.default_rng(seed))
 
     def loss(self, params: Arrays) -> float:
@@ -256,9 +257,7 @@ class Scalarized:
             change = np.full(flat.size, np.nan)
         counts = [as_real(self._specs[i]).numel() for i in chosen]
         parts = dict(zip(chosen, torch.from_numpy(weights(flat, change, rng)).split(counts), strict=True))
-        self._weights: list[Tensor | None] = [
-            parts[i].to(spec.device) if i in parts else None for i, spec in enumerate(self._specs)
-        ]
+        self._weights = [parts[i].to(spec.device) if i in parts else None for i, spec in enumerate(self._specs)]
 
     def _flat(self, outputs: Sequence[Tensor], chosen: Sequence[int]) -> npt.NDArray[np.float64]:
         parts = [as_real(outputs[i]).cpu().numpy() for i in chosen]
