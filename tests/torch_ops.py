@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class Case:
     inputs: tuple[Any, ...]
 
 
+@cache
 def operators() -> list[Any]:
     """Operators that have derivatives in float64."""
     with warnings.catch_warnings():
