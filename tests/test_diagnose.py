@@ -160,10 +160,25 @@ def test_nothing_wrong_gives_nothing():
 
 def test_entries_found_by_projections_are_enough(rng):
     entries = [EntryReport((i, 5), 2 * n, n, 1e-9, 0.5, "mismatch") for i, n in enumerate(rng.normal(size=4))]
-    tensor = Tensor("W", (1000, 1000), np.broadcast_to(0.0, (1000, 1000)), None, None, None, None, entries)
+    tensor = Tensor("W", (1000, 1000), np.broadcast_to(0.0, (1000, 1000)), None, None, None, None, entries, True)
     (finding,) = diagnose([tensor])
+    assert finding.cause == "indexing" and "the others are right" in finding.message
     assert finding.tensor == "W" and finding.evidence["indices"] == [[0, 5], [1, 5], [2, 5], [3, 5]]
     assert finding.evidence["factor"] == pytest.approx(2)
+
+
+def test_wrong_entries_among_many_more_show_a_factor(rng):
+    places = [(int(i), int(j)) for i, j in rng.integers(0, 1000, (12, 2))]
+    entries = [
+        EntryReport(place, 2 * n, n, 1e-9, 0.5, "mismatch")
+        for place, n in zip(places, rng.normal(size=12), strict=True)
+    ]
+    theta = np.broadcast_to(0.0, (1000, 1000))
+    (finding,) = diagnose([Tensor("W", (1000, 1000), theta, None, None, None, None, entries)])
+    assert finding.cause == "scale" and finding.evidence["factor"] == pytest.approx(2)
+    row = [EntryReport((7, i), 0.0, n, 1e-9, 1.0, "mismatch") for i, n in enumerate(rng.normal(size=12))]
+    (finding,) = diagnose([Tensor("W", (1000, 1000), theta, None, None, None, None, row)])
+    assert finding.cause == "indexing" and (finding.evidence["axis"], finding.evidence["place"]) == (0, 7)
 
 
 def test_entries_that_were_not_measured_do_not_matter(rng):

@@ -30,7 +30,9 @@ def findings_of(tensors: Sequence[TensorReport], parameters: Sequence[Array]) ->
     pairs = zip(tensors, parameters, strict=True)
     findings = diagnose(
         [
-            Tensor(t.name, t.shape, theta, t.analytic, t.numeric, t.uncertainty, t.status, t.worst(ENTRIES))
+            Tensor(
+                t.name, t.shape, theta, t.analytic, t.numeric, t.uncertainty, t.status, t.worst(ENTRIES), t.matched > 0
+            )
             for t, theta in pairs
         ]
     )

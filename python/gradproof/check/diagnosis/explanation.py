@@ -107,6 +107,8 @@ def _refuted(a: Array, prediction: Array, tolerance: Array, known: Array, exact:
 def everywhere(tensor: Tensor, odd: Array) -> str:
     """ "in all 128 entries", or how many follow."""
     count, exceptions = tensor.count, int(odd.sum())
+    if not tensor.whole:
+        return f"in {count - exceptions} of {count} entries looked at"
     if exceptions:
         return f"in {count - exceptions} of {count} entries"
     return f"in all {count} entries" if count != 1 else "in its only entry"

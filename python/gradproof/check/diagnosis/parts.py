@@ -10,7 +10,6 @@ from gradproof.check.diagnosis.explanation import Explanation
 from gradproof.check.diagnosis.fits import proportion
 from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor
 
-FEW = 16
 LARGEST_SVD = 64  # rows or columns looked at for the rank
 
 
@@ -113,7 +112,8 @@ def _listed(t: Tensor, wrong: Array, right: int) -> Explanation:
     places = t.indices(wrong)
     evidence: dict[str, object] = {"indices": places}
     where = f"at {', '.join(map(str, places[:4]))}{', …' if count > 4 else ''}"
-    statement = f"{count} {'entry is' if count == 1 else 'entries are'} wrong ({where}), the others are right"
+    statement = f"{count} {'entry is' if count == 1 else 'entries are'} wrong ({where})"
+    statement += ", the others are right" if t.whole or t.rest_right else " of those looked at"
     fit = proportion(t.a[wrong], t.n[wrong], t.u[wrong]) if count else None
     if fit is not None and np.all(
         np.abs(t.a[wrong] - fit[0] * t.n[wrong]) <= 3 * (1 + abs(fit[0])) * t.u[wrong] + fit[1] * np.abs(t.n[wrong])
@@ -127,10 +127,24 @@ def _listed(t: Tensor, wrong: Array, right: int) -> Explanation:
     block = _block(wrong) if t.whole else None
     if block is not None:
         evidence["block"] = block
-    # Where only projections were measured and the search for wrong entries ended with a few, these are all.
-    cost = 0.3 if not t.whole and count <= FEW else 5.5
+    cost = 5.5
+    if not t.whole:
+        line = _common_place(places)
+        if line is not None:
+            evidence["axis"], evidence["place"] = line
+            statement += f"; all at {line[1]} of axis {line[0]}"
+        if t.rest_right or line is not None:
+            cost = 0.3
     hint = "Look at how just these are computed and written"
     return Explanation("indexing", cost, right, statement, hint, evidence, None, 0.8, ("accumulation", "mask"))
+
+
+def _common_place(places: list[list[int]]) -> tuple[int, int] | None:
+    """Axis and place that all of several entries share."""
+    if len(places) < 3 or len(places[0]) < 2:
+        return None
+    shared = [axis for axis, column in enumerate(zip(*places, strict=True)) if len(set(column)) == 1]
+    return (shared[0], places[0][shared[0]]) if len(shared) == 1 else None
 
 
 def _stride(wrong: Array) -> int | None:

@@ -45,6 +45,8 @@ class Tensor:
         Codes of :class:`~gradproof.check.tensor_report.Status`.
     entries : sequence of EntryReport
         The entries that were measured one by one, if there are no arrays.
+    rest_right : bool
+        Whether projections proved right all but the wrong ones of these.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Tensor:
     uncertainty: Array | None
     status: Array | None
     entries: Sequence[EntryReport] = field(default=())
+    rest_right: bool = False
 
     @cached_property
     def whole(self) -> bool:
@@ -136,7 +139,7 @@ class Tensor:
     def proved_right(self) -> bool:
         """Right everywhere, with something in it that could have been wrong."""
         if not self.whole:
-            return not self.entries
+            return self.rest_right and not self.is_wrong
         return not self.is_wrong and bool(self.clear.any())
 
     @cached_property
