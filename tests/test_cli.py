@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,17 @@ def test_a_traceback_can_be_asked_for(
     told = capsys.readouterr().err
     assert told.startswith("Traceback") and named in told
     assert told.splitlines()[-1].startswith("gradproof check: error: ")
+
+
+@pytest.mark.parametrize("command", ["check", "sanity"])
+def test_the_verdict_stays_when_the_reader_has_gone(folder: Path, command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "gradproof.cli", command, "cli_models:with_data"], stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_an_interrupt_is_no_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def _sanity(options: argparse.Namespace) -> int:
 
     report = sanity_check(*_subject(options))
     if not options.quiet:
-        print(report)
+        _print(str(report), soft_wrap=True)
     return PASS if report.ok else FAIL
 
 
@@ -153,13 +154,19 @@ def _deliver(report: Any, options: argparse.Namespace) -> int:
     return STATUS.get(report.verdict.value, FAIL)
 
 
-def _print(renderable: Any) -> None:
+def _print(renderable: Any, **options: Any) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
-    console.print(renderable)
+    try:
+        console.print(renderable, **options)
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # the reader has gone (| head), and rich would leave with 1: the verdict stays
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
