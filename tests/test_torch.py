@@ -176,6 +176,8 @@ def test_bad_inputs_are_refused() -> None:
         gp.torch.gradcheck(torch.sin, normal(3), order=3)
     with pytest.raises(RuntimeError, match="shape"):
         gp.torch.gradcheck(lambda x: x.view(7), normal(3))
+    with pytest.raises(TypeError, match="returned float"):
+        gp.torch.gradcheck(lambda x: x.sum().item(), normal(3))
     with pytest.raises(TypeError, match="Module"):
         gp.torch.check_module(torch.sin, normal(3))
 

@@ -18,6 +18,7 @@ from gradproof.interop.torch_function import HALF, Leaf, Scalarized, Tensor, dif
 __all__ = ["check_module", "gradcheck"]
 
 UNNEEDED = ("eps", "atol", "nondet_tol")  # of torch.autograd.gradcheck: measured here
+MOST_OUTPUTS = 8  # of which each is checked again by itself where something is wrong
 HALF_RESOLUTION = 16  # in units of the rounding of a half precision: mistakes below are not told from rounding
 
 
@@ -185,7 +186,7 @@ def _check(
             "are declared to be without derivatives, or they were detached by mistake."
         )
     outputs = [i for i, size in enumerate(sizes) if size]
-    if report.verdict is Verdict.FAIL and len(outputs) > 1 and not function.broken:
+    if report.verdict is Verdict.FAIL and 1 < len(outputs) <= MOST_OUTPUTS and not function.broken:
         for i in outputs:  # which of them is wrong
             single = Scalarized(call, leaves, seed, restore)
             single.keep_output(i)

@@ -24,14 +24,24 @@ DOMAIN_ERRORS = (RuntimeError, ValueError, ArithmeticError, IndexError)
 
 
 def flatten(outputs: Any) -> list[Tensor]:
-    """All tensors in what a function returned."""
+    """All tensors in what a function returned.
+
+    Raises
+    ------
+    TypeError
+        If it returned something, but no tensor.
+    """
     if isinstance(outputs, torch.Tensor):
         return [outputs]
     if isinstance(outputs, (tuple, list)) and all(isinstance(output, torch.Tensor) for output in outputs):
         return list(outputs)
     from torch.utils import _pytree as pytree
 
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+    leaves = [leaf for leaf in pytree.tree_leaves(outputs) if leaf is not None]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if leaves and not tensors:
+        raise TypeError(f"the function returned {type(leaves[0]).__name__}, expected a tensor or several")
+    return tensors
 
 
 def differentiable(output: Tensor) -> bool:
