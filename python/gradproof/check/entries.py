@@ -29,6 +29,7 @@ GOAL64: Final = (1e-6, 1e-7)  # uncertainty to reach, relative to the entry and 
 GOAL32: Final = (3e-3, 1e-3)
 CONVICTED: Final = 16  # wrong entries of a tensor looked at closely before plain ones are believed at once
 BLATANT: Final = 100.0  # plain: wrong by so many uncertainties, at two steps that agree
+SMALLEST: Final = 2.0**-30  # step, relative to the length scale: values without any rounding have zero noise
 LEARNED: Final = 15  # entries from which the length scale of a tensor is learned
 
 
@@ -122,7 +123,7 @@ class Meter:
             L = length * s
             effect = max(abs(a), 0.03 * rms) * L
             h = L * min(0.03, (3 * sigma / effect) ** (1 / 3)) if effect > 0 else 0.03 * L
-            h = max(h, ulps * abs(at))
+            h = max(h, ulps * abs(at), SMALLEST * L)
             wanted = max(goal * abs(a), goal_rms)
             if screened:
                 fp, tp = value_at(tensor, index, h)

@@ -16,7 +16,7 @@ from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
 from gradproof.check.nearby import generic_point
-from gradproof.check.noise import Noise, casts, gradient_rounding, loss_noise
+from gradproof.check.noise import Noise, backward_error, casts, gradient_rounding, loss_noise
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
 from gradproof.check.shards import measure_sharded
@@ -198,7 +198,8 @@ class _Check:
     def _circumstances(self, known: contracts.Contracts) -> Circumstances:
         problem = self.problem
         noise = loss_noise(problem, known.f0, self.rng)
-        noise = self.noise = Noise(max(noise.sigma, known.spread), noise.single, noise.staircase)
+        least = backward_error(problem, known.analytic, noise.eps)
+        noise = self.noise = Noise(max(noise.sigma, known.spread, least), noise.single, noise.staircase)
         cast = casts(problem, known.analytic, noise, known.f0, self.rng)
         rounding = gradient_rounding(problem, known.analytic, noise, self.rng)
         if known.gradient_spread:
@@ -293,7 +294,7 @@ class _Check:
             self.notes.append(f"All entries were checked, but not a nearby point: {self.stopped}.")
         elif self.stopped:
             self.notes.append(f"The check ended early: {self.stopped}. What is not decided is not guessed.")
-        if unresolved and self.noise is not None:
+        if unresolved and self.noise is not None and self.noise.sigma > 0:
             self.notes.append(_why_unresolved(self.noise))
         edges = [(entry, failure) for entry, failure in problem.failures.items() if entry[0] >= 0]
         if edges:

@@ -120,6 +120,20 @@ def loss_noise(problem: Problem, f0: float, rng: np.random.Generator) -> Noise:
     return Noise(max(sigma, floor), single, staircase)
 
 
+def backward_error(problem: Problem, analytic: Sequence[Float64Array], eps: float) -> float:
+    """What rounding every parameter once would do to the loss: no function is computed much more accurately.
+
+    Where terms cancel, lines with few digits can look exact by luck.
+    """
+    total = 0.0
+    for tensor, a in enumerate(analytic):
+        effect = np.abs(a * problem.x(tensor)).ravel()
+        largest = float(np.max(effect, initial=0.0))
+        if 0.0 < largest < math.inf:
+            total = math.hypot(total, largest * math.sqrt(float(np.sum(np.square(effect / largest)))))
+    return 0.25 * eps * total
+
+
 def _at_two_scales(line: _Line, macro: _Table, single: bool, f0: float, side: float = 1.0) -> tuple[float, str]:
     """Standard deviation, and what it is: of ``noise``, of ``steps`` of the whole loss, or of a ``part`` of it."""
     if macro.state == "flat":
@@ -195,9 +209,12 @@ class _Line:
 
     @property
     def single_values(self) -> bool:
-        """Whether all values so far, and not just one, are float32 numbers."""
-        with np.errstate(over="ignore"):
-            return len(set(self._values)) > 3 and all(float(np.float32(v)) == v for v in self._values)
+        """Whether all values so far, and not just one, are float32 numbers; one at a point with many digits too."""
+        if len(set(self._values)) <= 3 or not all(_is_single(value) for value in self._values):
+            return False
+        moves = increments(self._problem, MACRO, self._rng)
+        generic = {tensor: move * self._rng.uniform(0.5, 1.0, move.shape) for tensor, move in moves.items()}
+        return _is_single(self._problem.value_along(generic, 1.0)[0])
 
     def table(self, p: int, side: float = 1.0) -> _Table | None:
         """Difference table at a spacing; None if the loss has no values on any line."""
@@ -222,6 +239,11 @@ class _Line:
         places = [{t: end + k * moves[t] for t, end in self._end.items()} for k in range(POINTS)]
         values = [self._problem.value_along(place, 1.0)[0] for place in places]
         return None if any(value != value for value in values) else difference_table(values)
+
+
+def _is_single(value: float) -> bool:
+    with np.errstate(over="ignore"):
+        return float(np.float32(value)) == value
 
 
 def _within(problem: Problem, moves: Mapping[int, Array], side: float) -> list[Mapping[int, Array]]:
@@ -288,6 +310,8 @@ def _casts(
         wiggle = near * rng.choice((-1.0, 1.0), x.shape) * rng.uniform(0.5, 1.0, x.shape) * 2.0**-26
         rounded[tensor], wiggled[tensor] = near - x, near - x + wiggle
         visible += float(np.sum(np.square(analytic[tensor] * wiggle)))
+    if not any(np.any(problem.x(tensor) != 0) for tensor in tensors):
+        return False  # nothing that could be rounded
     base = problem.value_along(rounded, 1.0)[0]
     if problem.value_along(wiggled, 1.0)[0] != base:
         return False
@@ -328,4 +352,5 @@ def _third_difference(problem: Problem, moves: Mapping[int, Array], side: float)
         if at is None or not all(np.all(np.isfinite(g)) for g in at):
             return None
         total = [weight * g for g in at] if total is None else [t + weight * g for t, g in zip(total, at, strict=True)]
-    return [np.abs(t) for t in total or []]
+    sizes = [np.abs(t) for t in total or []]
+    return sizes if all(np.all(np.isfinite(size)) for size in sizes) else None

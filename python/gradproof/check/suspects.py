@@ -78,7 +78,7 @@ class _Ladder:
         self.cast = cast
         self.base = float(np.float32(suspect.x)) if cast else suspect.x
         narrow = cast or problem.single[suspect.tensor]
-        self.finest = max(4 * math.ulp(suspect.x) * (2.0**29 if narrow else 1.0), 2.0**-1040)
+        self.finest = max(4 * math.ulp(suspect.x) * (2.0**29 if narrow else 1.0), suspect.scale * 2.0**-64)
         self.coarsest = 4 * max(suspect.scale, abs(suspect.x))
         self.values: dict[float, tuple[tuple[float, float], tuple[float, float]]] = {}
         self.evaluations = 0
@@ -157,7 +157,7 @@ def examine(problem: Problem, suspect: Suspect, f0: float, noise: Noise, rtol: f
 def _examine(ladder: _Ladder, rtol: float) -> Outcome:
     suspect = ladder.suspect
     a, own = suspect.analytic, suspect.rounding
-    h = suspect.step
+    h = max(suspect.step, 64 * ladder.finest)
     ladder.add(*(h * 4.0**k for k in (-2, -1, 0, 1, 2)))
     slopes = _refine(ladder)
     for doubt in (_local_noise, _quantum, _scatter, _coarse_part):
@@ -193,6 +193,8 @@ def _refine(ladder: _Ladder) -> _Slopes:
         if slopes.gap:  # a kink nearby, or at the point? Only small steps tell
             resolution = min(resolution, 3 * KAPPA * ladder.sigma / slopes.gap)
         if (wrong or slopes.gap) and steps[0] > 4 * resolution:
+            added = ladder.add(steps[0] / 16) or added
+        if not best.noisy and best.error > max(suspect.goal, 0.05 * max(abs(a), abs(best.value))):
             added = ladder.add(steps[0] / 16) or added
         if best.noisy and best.error > suspect.goal and best.level >= len(steps) - 3:
             added = ladder.add(4 * steps[-1]) or added
@@ -284,7 +286,8 @@ def _held_in_single(ladder: _Ladder) -> bool:
     if ladder.cast or ladder.problem.single[suspect.tensor] or not suspect.x:
         return False
     tiny = [h for h in ladder.steps if h <= abs(suspect.x) * 2.0**-22]
-    return len(tiny) >= 2 and all(side[0] == ladder.f0 for h in tiny[:2] for side in ladder.values[h])
+    moves = any(side[0] != ladder.f0 for sides in ladder.values.values() for side in sides)
+    return moves and len(tiny) >= 2 and all(side[0] == ladder.f0 for h in tiny[:2] for side in ladder.values[h])
 
 
 def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
@@ -301,7 +304,8 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
         return _judge_kink(ladder, slopes, P, M, own)
     apart = abs(a - best.value)
     if apart <= error + own:
-        resolved = _resolved(ladder, slopes, best, error)
+        silent = a == 0.0 and all(side[0] == ladder.f0 for sides in ladder.values.values() for side in sides)
+        resolved = silent or _resolved(ladder, slopes, best, error)
         if ladder.noise.staircase and abs(a) <= error:
             resolved = False
         return Outcome(best.value, error + own, Status.MATCH if resolved else Status.UNRESOLVED)
@@ -316,6 +320,8 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
     if suspect.single:  # pieces narrower than float32 can show
         seen = P is not None and M is not None and abs(P.value - M.value) > P.error + M.error
         factor = 10.0 if seen else 3.0
+    elif any(lv.C != lv.C for lv in slopes.levels):  # roots at the edge of a domain are not analytic
+        factor = 3.0
     if apart <= factor * error + own or (ladder.noise.staircase and abs(a) <= error):
         return Outcome(best.value, factor * error + own, Status.UNRESOLVED)
     others = [other for other in (slopes.C, P, M) if other is not None and other is not best]
