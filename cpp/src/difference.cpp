@@ -400,10 +400,11 @@ class StructuredPass {
       });
     }
     const Index n = plan.back().n_out;
+    const bool small = all_tiny(scratch.stack.data(), rows * n, tiny<T>() / 2);
     for (Index r = 0; r < rows; ++r) {
       const std::size_t at = static_cast<std::size_t>(r), seed = static_cast<std::size_t>(scratch.seed[at]);
       bool kink = false;
-      add(scratch, seed, loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, kink));
+      add(scratch, seed, loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, small, kink));
       scratch.kinks[seed] |= kink;
     }
     scratch.pending.clear();

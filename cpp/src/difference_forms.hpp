@@ -30,14 +30,14 @@ constexpr T tiny() {
 }
 
 template <class T>
-bool all_tiny(const T* d, Index n) {
+bool all_tiny(const T* d, Index n, T limit = tiny<T>()) {
   T largest = 0;
 #pragma omp simd reduction(max : largest)
   for (Index i = 0; i < n; ++i) {
     const T size = std::abs(d[i]);
     largest = size > largest ? size : largest;
   }
-  return largest < tiny<T>();
+  return largest < limit;
 }
 
 template <class T>
@@ -218,12 +218,13 @@ class LossDifference {
   }
 
   // d: the row's changed scores (difference), their derivative (tangent), or the perturbed scores themselves (loss).
-  double row(Scheme scheme, Index s, T* d, bool& kink) const {
+  // small: whether all changes are so small that those of two scores differ by less than tiny().
+  double row(Scheme scheme, Index s, T* d, bool small, bool& kink) const {
     if (scheme == Scheme::loss) return data_loss<T>(row_targets(s), nullptr, d, Index(1), n_);
     const bool tangent = scheme == Scheme::tangent;
     switch (targets_.loss) {
       case Loss::softmax_cross_entropy:
-        return cross_entropy(tangent, s, d);
+        return cross_entropy(tangent, small, s, d);
       case Loss::hinge:
         return hinge(tangent, s, d, kink);
       case Loss::binary_cross_entropy:
@@ -235,20 +236,17 @@ class LossDifference {
   }
 
  private:
-  double cross_entropy(bool tangent, Index s, T* d) const {
+  double cross_entropy(bool tangent, bool small, Index s, T* d) const {
     const T* p = probability_.data() + s * n_;
     const T own = d[targets_.labels[s]];
-    const T half = tangent ? T(0) : T(0.5);
-    T size = 0, sum = 0;
-#pragma omp simd reduction(max : size) reduction(+ : sum)
-    for (Index c = 0; c < n_; ++c) {
-      const T change = d[c] - own;
-      size = std::abs(change) > size ? std::abs(change) : size;
-      sum += p[c] * (change + half * change * change);
+    T sum = 0;
+    if (tangent || small) {
+      const T half = tangent ? T(0) : T(0.5);
+#pragma omp simd reduction(+ : sum)
+      for (Index c = 0; c < n_; ++c) sum += p[c] * ((d[c] - own) + half * (d[c] - own) * (d[c] - own));
+      return static_cast<double>(sum - half * sum * sum);
     }
-    if (tangent || size < tiny<T>()) return static_cast<double>(sum - half * sum * sum);
     T largest = 0;
-    sum = 0;
     for (Index c = 0; c < n_; ++c) {
       largest = std::max(largest, d[c] - own);
       sum += p[c] * math::expm1(d[c] - own);
