@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from cases.generated import mistakes
     from cases.measured import measured
     from cases.networks_unseen import UNSEEN
-    from cases.networks_with_mistakes import TUNING, mistakes
+    from cases.networks_with_mistakes import TUNING
 
     from gradproof.check.diagnose import diagnose
 

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from cases.generated import Mistake, Step, mistakes
 from cases.measured import measured
 from cases.networks_unseen import UNSEEN
-from cases.networks_with_mistakes import TUNING, Mistake, Step, mistakes, mlp
+from cases.networks_with_mistakes import TUNING, mlp
 
 import gradproof as gp
 from gradproof.check.diagnose import Tensor, diagnose

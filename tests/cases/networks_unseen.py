@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .networks_with_mistakes import (
-    Array,
-    Family,
-    Network,
-    Params,
-    Step,
-    bias,
-    cross_entropy,
-    dense,
-    scores_back,
-    softmax,
-    weights,
-)
+from .generated import Array, Family, Network, Params, Step
+from .networks_with_mistakes import bias, cross_entropy, dense, scores_back, softmax, weights
 
 
 def layer_norm(rng: np.random.Generator) -> Network:

@@ -68,7 +68,7 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
             0.85,
             ("missing-term", "mask"),
         )
-    if _unmasked(a, n, u, axis):
+    if _unmasked(a, n, u):
         hint = "Values flow back where the forward pass let none through: the mask is missing"
         return Explanation(
             "mask", 4.5, a.size, f"{statement}; numeric = 0 there", hint, evidence, None, 0.85, ("derivative",)
@@ -86,7 +86,7 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
     return Explanation("indexing", 6, right, statement, "An index is off", evidence, None, 0.6, others)
 
 
-def _unmasked(a: Array, n: Array, u: Array, axis: int) -> bool:
+def _unmasked(a: Array, n: Array, u: Array) -> bool:
     """Whether everything there is zero and should have stayed it."""
     return bool(np.all(np.abs(n) <= CLEAR * u) and np.any(np.abs(a) > CLEAR * u))
 

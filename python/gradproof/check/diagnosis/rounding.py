@@ -127,8 +127,3 @@ def norm_clipped(tensors: Sequence[Tensor], factor: float) -> float | None:
     norm = float(np.sqrt(sum(float(np.sum(t.a**2)) for t in tensors)))
     rounded = float(f"{norm:.2g}")
     return rounded if norm and abs(norm - rounded) <= 1e-5 * rounded else None
-
-
-def saturated(t: Tensor) -> bool:
-    """Whether some wrong values are hardly larger than their uncertainty, so that no pattern can be trusted."""
-    return bool(np.all(np.abs(t.r[t.wrong & t.known]) <= CLEAR * t.u[t.wrong & t.known]))
