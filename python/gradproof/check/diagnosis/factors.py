@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 
 def name_factor(c: float, error: float, dimensions: Mapping[int, str]) -> str | None:
@@ -46,8 +46,7 @@ def name_factor(c: float, error: float, dimensions: Mapping[int, str]) -> str | 
     return words + ", and the sign is the wrong way round" if c < 0 else words
 
 
-def _rare(size: float, near: object, dimensions: Mapping[int, str]) -> str | None:
-    assert callable(near)
+def _rare(size: float, near: Callable[[float], bool], dimensions: Mapping[int, str]) -> str | None:
     for k, what in dimensions.items():
         if k > 1 and near(math.sqrt(k)):
             return f"√{k}, where {k} is {what}: a division by it is missing"

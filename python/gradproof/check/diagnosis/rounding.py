@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, trial
-from gradproof.check.diagnosis.tensor import CLEAR, Array, Tensor, sample
+from gradproof.check.diagnosis.tensor import Array, Tensor, sample
 
 # Name, relative rounding error.
 TYPES = (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8))
