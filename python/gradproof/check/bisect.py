@@ -172,7 +172,9 @@ class Bisection:
         if abs(best.value) > (SINGLE if self._problem.single[tensor] else 1.0) * best.bar:
             others = [line.residual(best.h * factor) for factor in (2.0, 0.5)]
             confirmed = any(other is not None and other.wrong and other.agrees(best) for other in others)
-            wrong = Status.KINK_MISMATCH if best.gap > best.noise else Status.MISMATCH
+            finer = line.residual(best.h / 4)
+            kink = best.gap > best.noise and finer is not None and finer.gap > best.gap / 2  # truncation would be gone
+            wrong = Status.KINK_MISMATCH if kink else Status.MISMATCH
             status = wrong if confirmed else Status.UNRESOLVED
         a = float(self._facts.analytic[tensor][index])
         n = a + best.value / float(self._moves[tensor][index])
