@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof._config import config
+from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
@@ -185,7 +187,7 @@ class _Check:
         if verdict is None:
             if len(measured) > 1 and not self.given:
                 reports = {part: self._part(part, measured[part]) for part in measured}
-            self.findings += list(_findings(tensors, reports))
+            self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
             if "data" in self.parts:
                 verdict = self._guard(point)
             if point.first:
@@ -247,12 +249,20 @@ class _Check:
         tensors = self._tensors(gradient, measured)
         return GradientReport(
             tensors,
-            findings=list(_findings(tensors, {}, "regularization" if part == "regularization" else "unknown")),
+            findings=self._findings(tensors, "regularization" if part == "regularization" else None),
             evaluations=measured.evaluations,
             dtype=self.model.dtype.name,
             method=f"exhaustive, {self.scheme}",
             label=part,
         )
+
+    def _findings(self, tensors: Mapping[str, TensorReport], cause: str | None = None) -> list[Finding]:
+        """What the diagnosis makes of them; a cause that is known already replaces the one read from the pattern."""
+        found = findings_of(list(tensors.values()), [self.model.parameters[name] for name in tensors])
+        if cause is None:
+            return found
+        wrong = {name for name, tensor in tensors.items() if tensor.mismatched}
+        return [replace(finding, cause=cause) if finding.tensor in wrong else finding for finding in found]
 
     def _contract_broken(self) -> Verdict | None:
         """What makes a comparison meaningless: values that are not finite, or that change from call to call."""
@@ -286,45 +296,16 @@ class _Check:
         return Verdict.INCONCLUSIVE
 
 
-def _findings(
-    tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientReport], cause: str = "unknown"
-) -> Iterator[Finding]:
-    """The wrong tensors, the last in forward order first: it is the nearest to the loss, where backprop starts."""
-    names = list(tensors)
-    wrong = [name for name in names if tensors[name].mismatched]
-    for name in reversed(wrong):
-        yield _finding(tensors[name], names[names.index(name) + 1 :] if name == wrong[-1] else [], cause)
+def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientReport]) -> Iterator[Finding]:
+    """What is wrong in one part of the cost, and would pass by the courses' measure in the sum of all."""
     for part, report in parts.items():
-        hidden = [name for name in report.culprits if name not in wrong or tensors[name].relative_error < 1e-7]
+        others = " and ".join(label for label in parts if label != part)
         for finding in report.findings:
-            if finding.cause == "vacuous" or (finding.tensor in wrong and finding.tensor not in hidden):
+            name = finding.tensor
+            if name not in report.culprits or (tensors[name].mismatched and tensors[name].relative_error >= 1e-7):
                 continue
-            others = " and ".join(label for label in parts if label != part)
             message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
-            yield Finding(finding.cause, finding.tensor, message, finding.confidence, finding.evidence)
-    for name, tensor in tensors.items():
-        if tensor.size and not np.any(tensor.analytic) and not np.any(tensor.numeric):
-            yield Finding(
-                "vacuous", name, f"{name}: both gradients are exactly zero everywhere, so nothing was put to the test."
-            )
-
-
-def _finding(tensor: TensorReport, behind: list[str], cause: str) -> Finding:
-    worst = tensor.worst(1)[0]
-    if not np.any(tensor.analytic):
-        cause = "missing-term"
-    elif worst.status == "kink-mismatch":
-        cause = "kink"
-    message = (
-        f"{tensor.name}: {tensor.mismatched} of {tensor.checked} entries are wrong; worst at {list(worst.index)}: "
-        f"analytic {worst.analytic:.9g}, numeric {worst.numeric:.9g} ± {worst.uncertainty:.1g}."
-    )
-    if worst.relative_error < 1e-6 and cause != "kink":
-        message += " So small an error looks like an approximation or a wrong constant; rtol= raises the bar."
-    if behind:
-        message += f" All behind it ({', '.join(behind)}) is right: look at the backward pass from there to here."
-    evidence = {"index": list(worst.index), "analytic": worst.analytic, "numeric": worst.numeric}
-    return Finding(cause, tensor.name, message, 1.0, evidence)
+            yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
 
 
 def _of(vector: Array, entry: Slice) -> Array:
