@@ -217,9 +217,28 @@ def test_a_spent_budget_leaves_no_guess() -> None:
     assert problem.remaining() == 0
     at = typical(grad(x), 1)
     wrong = with_mistake(grad, lambda g: MISTAKES["doubled"](g, at))
-    found, problem = check(loss, wrong, x, budget=50)
-    assert found.tensors[0].verdict is not Verdict.PASS
-    assert problem.remaining() >= 0
+    for budget in range(10, 120, 10):
+        found, problem = check(loss, wrong, x, budget=budget)
+        assert found.tensors[0].verdict is not Verdict.PASS
+        assert problem.remaining() >= 0
+        assert check(loss, grad, x, budget=budget)[0].tensors[0].verdict is not Verdict.FAIL
+
+
+def test_a_missing_gradient_is_seen_and_one_without_influence_passes() -> None:
+    x, loss, grad = separable(1000, "float64")
+    p = {"x": x, "unused": np.ones(50)}
+    found, _ = check(lambda p: loss(p["x"]), lambda p: {"x": grad(p["x"]), "unused": np.zeros(50)}, p)
+    assert [tensor.verdict.value for tensor in found.tensors] == ["pass", "pass"]
+    found, _ = check(
+        lambda p: loss(p["x"]) + float(p["unused"].sum()), lambda p: {"x": grad(p["x"]), "unused": 0 * p["unused"]}, p
+    )
+    assert [tensor.verdict.value for tensor in found.tensors] == ["pass", "fail"]
+
+
+def test_what_the_noise_hides_is_not_decided() -> None:
+    x, loss, grad = separable(1000, "float64")
+    found, _ = check(lambda x: loss(x) + 1e16, grad, x)
+    assert found.tensors[0].verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_domain_edge_gets_a_scale_per_entry() -> None:

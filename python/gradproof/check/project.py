@@ -74,6 +74,7 @@ def project(
         check.run([t for t in chosen if problem.size(t)])
     except BudgetSpent as spent:
         notes.append(f"{spent}: what is not reported was not checked")
+    check.settle()
     results = [check.results.get(t, _Result()) for t in chosen]
     reports = [_report(problem, t, analytic[t], result) for t, result in zip(chosen, results, strict=True)]
     notes += [f"{problem.parameters.names[t]}: {r.note}" for t, r in zip(chosen, results, strict=True) if r.note]
@@ -88,6 +89,7 @@ class _Result:
     state: str = "unchecked"  # "right", "wrong" (taken apart to entries), "blocks" (not all of it), "unresolved"
     detectable: float = math.nan
     relative_error: float = math.nan
+    bar: float = math.inf
     entries: list[EntryReport] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     note: str = ""
@@ -127,7 +129,7 @@ class _Check:
                 groups += [(t,) for t in group if state == "suspect" or self.results[t].state != "right"]
             elif state == "suspect":
                 suspects.append(group)
-        self._revise()
+                self.results[group[0]] = _Result("unresolved", note=_SUSPECT)
         for group in suspects:
             self._take_apart(group[0])
 
@@ -184,16 +186,14 @@ class _Check:
         slope = math.sqrt(sum(r.value**2 for r in seen) / len(seen))
         error = min(1.0, slope / (2 * length)) if length else 0.0
         state = "right" if bar <= RESOLVED * length or (flat and length == 0.0) else "dim"
-        return _Result(state, detectable, error)
+        return _Result(state, detectable, error, bar)
 
-    def _revise(self) -> None:
+    def settle(self) -> None:
         """What is dim on its own passes where it is small beside the largest slope of all tensors."""
         largest = max(self._lengths.values(), default=0.0)
-        for tensor, result in self.results.items():
+        for result in self.results.values():
             if result.state == "dim":
-                length = self._lengths[tensor]
-                bar = result.detectable * SMALLEST / 2 * length / math.sqrt(MEAN_SQUARE * self.problem.size(tensor))
-                small = length == 0.0 or bar <= RESOLVED * RELEVANT * largest
+                small = result.bar <= RESOLVED * RELEVANT * largest
                 result.state = "right" if small else "unresolved"
                 result.note = "" if small else _DIM
 
@@ -268,6 +268,7 @@ class _Check:
         self._rounding[tensor][entry.index] = entry.uncertainty
 
 
+_SUSPECT = "wrong along a direction; the budget was spent before the wrong entries were looked for"
 _NO_VALUE = "the loss has no finite value nearby in some direction, so that nothing could be measured"
 _UNSTEADY = "the measured slope depends on the step (kinks, or noise, along the direction): not resolved"
 _ENDLESS = "wrong entries kept turning up; the search was given up"
