@@ -161,6 +161,8 @@ class Meter:
                         blatant = blatant and abs(extrapolated - C) <= 0.01 * apart and apart > self.known.rtol * abs(a)
                         smooth = error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J
                         if smooth and (blatant or apart <= error):
+                            if blatant:  # nobody vouches for the value: a bound on the truncation is needed
+                                error += 0.9 * abs(extrapolated - C)
                             into.numeric[index], into.uncertainty[index] = extrapolated, error
                             into.status[index] = Status.MISMATCH if blatant else Status.MATCH
                             if done is not None:

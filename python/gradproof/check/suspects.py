@@ -208,8 +208,11 @@ def _refine(ladder: _Ladder) -> _Slopes:
     return slopes
 
 
-def _local_noise(ladder: _Ladder, _: _Slopes) -> float:
-    """Noise on this very line, each side of the point alone: a kink or a jump at it would look like noise."""
+def _local_noise(ladder: _Ladder, slopes: _Slopes) -> float:
+    """Noise on this very line, each side of the point alone: a kink or a jump at it would look like noise.
+
+    So would oscillation, but not at smaller steps: noise does not care how small they are.
+    """
     suspect = ladder.suspect
     size = abs(suspect.x) or suspect.scale
     spacing = max(ladder.finest, math.ldexp(size, -19))
@@ -222,7 +225,13 @@ def _local_noise(ladder: _Ladder, _: _Slopes) -> float:
                 found.append(table.level)
             else:
                 found.append(0.0)
-    return min(found, default=0.0)
+    noise, best = min(found, default=0.0), slopes.best
+    near = [side for h in ladder.steps if h < spacing for side in ladder.values[h] if side[0] == side[0]]
+    if best is not None and len(near) >= 6:
+        off = median(abs(value - ladder.f0 - best.value * t) for value, t in near)
+        if off < 0.05 * noise:
+            return 0.0
+    return noise
 
 
 def _quantum(ladder: _Ladder, _: _Slopes) -> float:
