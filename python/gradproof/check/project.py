@@ -224,7 +224,10 @@ class _Check:
         if any(map(_wrong, result.entries)):
             result.state = "wrong" if len(passed) == PROBES and not result.blocks else "blocks"
         if len(passed) == PROBES:
-            result.detectable = self._passed(tensor, passed).detectable
+            seen = self._passed(tensor, passed)
+            result.detectable = seen.detectable
+            if not result.entries:  # other directions and steps do not confirm the first impression
+                self.results[tensor] = seen
 
     def _locate(self, tensor: int, result: _Result, probe: _Probe, residual: Residual, number: int) -> bool:
         """Bisect. Whether there is anything left to look for: new wrong entries, and no end of them in sight."""
