@@ -9,6 +9,8 @@ pytest.importorskip("expecttest", reason="PyTorch's database of operators needs 
 
 import torch_ops  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # samples of deprecated and beta functions
+
 # What does not pass, and why this is right.
 EXPECTED = {
     "as_strided_scatter": ("fail", "the sample writes one place twice; its gradient counts both"),
