@@ -100,6 +100,8 @@ def _factors(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
         if not found.accepted or found.support < size or np.all(clear < 2):
             continue
         telling = clear > 0
+        if not np.any(telling & (np.abs(s - 1) > 1e-6)):  # all factors are 1 but for the last digits
+            continue
         yield _per_unit(t, axis, s, telling, found.support, others)
         return
 
