@@ -36,7 +36,7 @@ def measure_sharded(
     tasks = [(t, np.arange(at, min(at + per_shard, n))) for t, n in enumerate(sizes) for at in range(0, n, per_shard)]
     if not tasks:
         return
-    allowance = problem.remaining() / len(tasks)
+    allowance = problem.remaining() // len(tasks)
     seconds = problem.deadline - problem.started
     run = joblib.Parallel(n_jobs=n_jobs, backend=backend, return_as="generator")
     facts = replace(facts)
