@@ -27,19 +27,22 @@ def findings_of(tensors: Sequence[TensorReport], parameters: Sequence[Array]) ->
     parameters : sequence of ndarray
         The parameters.
     """
-    pairs = zip(tensors, parameters, strict=True)
-    findings = diagnose(
-        [
-            Tensor(
-                t.name, t.shape, theta, t.analytic, t.numeric, t.uncertainty, t.status, t.worst(ENTRIES), t.matched > 0
-            )
-            for t, theta in pairs
-        ]
-    )
+    findings = _mistakes(tensors, parameters) if any(tensor.mismatched for tensor in tensors) else []
     told = {finding.tensor for finding in findings}
     findings += [_plain(tensor) for tensor in tensors if tensor.mismatched and tensor.name not in told]
     findings += [_kinks(tensor) for tensor in tensors if tensor.kinks and not tensor.mismatched]
     return findings + [_vacuous(tensor) for tensor in tensors if _is_vacuous(tensor)]
+
+
+def _mistakes(tensors: Sequence[TensorReport], parameters: Sequence[Array]) -> list[Finding]:
+    return diagnose(
+        [
+            Tensor(
+                t.name, t.shape, theta, t.analytic, t.numeric, t.uncertainty, t.status, t.worst(ENTRIES), t.matched > 0
+            )
+            for t, theta in zip(tensors, parameters, strict=True)
+        ]
+    )
 
 
 def _plain(tensor: TensorReport) -> Finding:
