@@ -39,7 +39,9 @@ def test_every_build_passes_the_kernel_tests(isa):
     skip_unless_available(isa)
     tests = [str(Path(__file__).with_name(f"test_kernels{part}.py")) for part in ("", "_accuracy")]
     code = "import sys, pytest, gradproof; assert gradproof.config()['isa'] == sys.argv[1]; "
-    code += "sys.exit(pytest.main(['-q', '-x', '-p', 'no:cacheprovider', *sys.argv[2:]]))"
+    # gradproof is imported before its own pytest plugin is, to see which build was chosen.
+    quiet = "'-p', 'no:cacheprovider', '-W', 'ignore::pytest.PytestAssertRewriteWarning'"
+    code += f"sys.exit(pytest.main(['-q', '-x', {quiet}, *sys.argv[2:]]))"
     run = python(code, isa, *tests, isa=isa)
     assert run.returncode == 0, run.stdout + run.stderr
 
