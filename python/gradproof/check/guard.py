@@ -15,7 +15,7 @@ from gradproof.check.structured import DIFFERENCE, Point
 
 Array = NDArray[Any]
 
-ENTRIES = 8  # random entries per tensor
+ENTRIES = 16  # random entries per tensor
 TOLERANCE = 16.0  # in standard deviations of the loss's rounding error (bench/calibrate.py: what is observed)
 # Difference forms are exact at any step, and rounding shows least at large ones: as large as the parameters themselves,
 # up to 1. A step that wakes up a unit whose own rounding the base point does not show is tried again in small.
