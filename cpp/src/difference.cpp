@@ -17,6 +17,8 @@
 namespace gradproof {
 namespace {
 
+constexpr double row_cost = 20;  // of a changed row by itself, in multiplications
+
 // One parameter that feeds a column: where its result goes, and its row in W (-1: the bias, or one of batch norm's).
 struct Seed {
   Index place, parameter, row;
@@ -128,7 +130,7 @@ class StructuredPass {
         if (plan[k].weight < 0) continue;
         for (Index j = 0; j < plan[k].n_out; ++j) units_.push_back({k, j});
         work_ += double(plan[k].n_in) * double(plan[k].n_out) * double(point_.m) *
-                 double(k + 1 < plan.size() ? behind[std::min(k + 3, plan.size())] : 1);
+                 (row_cost + behind[std::min(k + 3, plan.size())]);
       }
       return;
     }
@@ -137,7 +139,7 @@ class StructuredPass {
       Unit& unit = owners[static_cast<std::size_t>(e)];
       if (!owner(probes_.entries[e], unit)) continue;
       order_.push_back(e);
-      work_ += double(point_.m) * behind[std::min(unit.op + 3, plan.size())];
+      work_ += double(point_.m) * (row_cost + behind[std::min(unit.op + 3, plan.size())]);
     }
     const auto key = [&](Index e) {
       const Unit& unit = owners[static_cast<std::size_t>(e)];

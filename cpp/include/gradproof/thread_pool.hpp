@@ -11,8 +11,8 @@
 
 namespace gradproof {
 
-// Below this many multiplications a loop is not worth waking threads for.
-constexpr double parallel_threshold = 4e6;
+// Below this many multiplications a loop is not worth waking threads for: some 50 microseconds.
+constexpr double parallel_threshold = 5e5;
 
 // The number of threads that loops may use: the affinity mask's size until set; at least 1.
 int thread_count();
