@@ -10,4 +10,6 @@ PYBIND11_MODULE(GRADPROOF_MODULE, m, py::mod_gil_not_used(), py::multiple_interp
   gradproof::register_layers(m);
   gradproof::register_losses(m);
   gradproof::register_network(m);
+  gradproof::register_optimizers(m);
+  gradproof::register_monitor(m);
 }

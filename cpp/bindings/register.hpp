@@ -12,5 +12,7 @@ void register_math(py::module_& m);
 void register_layers(py::module_& m);
 void register_losses(py::module_& m);
 void register_network(py::module_& m);
+void register_optimizers(py::module_& m);
+void register_monitor(py::module_& m);
 
 }  // namespace gradproof

@@ -83,6 +83,25 @@ def mse(dpredictions: Floats | None, predictions: Floats, targets: Floats, /) ->
 def l1(dW: Floats | None, W: Floats, coefficient: float, /) -> float: ...
 def l2(dW: Floats | None, W: Floats, coefficient: float, /) -> float: ...
 
+# ---- register_optimizers.cpp: rules and runs as in train/optimizers.py ----
+def gradient_norm(gradient: Floats, runs: Integers, /) -> float: ...
+def optimizer_update(
+    theta: Floats,
+    slot0: Floats | None,
+    slot1: Floats | None,
+    gradient: Floats,
+    runs: Integers,
+    kind: int,
+    t: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    clip_norm: float,
+    /,
+) -> None: ...
+
 # ---- register_network.cpp: plans are rows `ops` (n_ops, 6) and `scalars` (n_ops, 2), see nn/plan.py ----
 def network_workspace_size(ops: Integers, m: int, /) -> int: ...
 def network_forward(
@@ -168,4 +187,16 @@ def ordinary_losses(
     steps: Floats,
     losses: NDArray[np.float64],
     /,
+) -> None: ...
+def activation_statistics(
+    into: NDArray[np.float64],
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    workspace: Floats,
+    m: int,
+    rows: int,
+    /,
+) -> None: ...
+def tensor_statistics(
+    into: NDArray[np.float64], bounds: Integers, theta: Floats, before: Floats, gradient: Floats, /
 ) -> None: ...
