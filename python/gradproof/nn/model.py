@@ -82,6 +82,12 @@ class Sequential(Network):
 
         serialize.save(self, path)
 
+    def to_onnx(self, path: Any, *, probabilities: bool = False) -> None:
+        """Write the network to an ONNX file, see :func:`gradproof.interop.onnx.save_onnx`."""
+        from gradproof.interop import onnx
+
+        onnx.save_onnx(self, path, probabilities=probabilities)
+
     def _forward(self, X: Array, training: bool) -> tuple[Array, Tape]:
         tape: Tape = []
         for index, segment in enumerate(self._segments):
