@@ -32,10 +32,12 @@ from gradproof.nn.layers import (
 )
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
+from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
 
 __version__ = _version()
 
 __all__ = [
+    "Adam",
     "BatchNorm",
     "Dense",
     "Dropout",
@@ -46,8 +48,11 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Maxout",
+    "Momentum",
     "PrecisionReport",
+    "RMSprop",
     "ReLU",
+    "SGD",
     "SanityCheck",
     "SanityReport",
     "Sequential",

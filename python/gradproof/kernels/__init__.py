@@ -30,8 +30,10 @@ from gradproof.kernels.layers import (
     tanh_forward,
 )
 from gradproof.kernels.losses import binary_cross_entropy, hinge, l1, l2, mse, softmax_cross_entropy
+from gradproof.kernels.optimizers import adam_update, momentum_update, rmsprop_update, sgd_update
 
 __all__ = [
+    "adam_update",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
@@ -50,9 +52,12 @@ __all__ = [
     "matmul",
     "maxout_backward",
     "maxout_forward",
+    "momentum_update",
     "mse",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax_backward",

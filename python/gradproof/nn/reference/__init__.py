@@ -33,9 +33,11 @@ from gradproof.nn.reference.kernels import (
     tanh_forward,
 )
 from gradproof.nn.reference.network import Sequential
+from gradproof.nn.reference.optimizers import adam_update, momentum_update, rmsprop_update, sgd_update
 
 __all__ = [
     "Sequential",
+    "adam_update",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
@@ -54,9 +56,12 @@ __all__ = [
     "matmul",
     "maxout_backward",
     "maxout_forward",
+    "momentum_update",
     "mse",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax_backward",
