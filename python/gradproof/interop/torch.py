@@ -13,9 +13,10 @@ from gradproof.check.functions import check_gradients
 from gradproof.check.report import GradientReport, Verdict
 from gradproof.interop.scalarize import in_stages, judged, power, with_findings
 from gradproof.interop.torch_contracts import broken_contracts
+from gradproof.interop.torch_exchange import from_torch, to_torch
 from gradproof.interop.torch_function import HALF, Leaf, Scalarized, Tensor, differentiable, flatten
 
-__all__ = ["check_module", "gradcheck"]
+__all__ = ["check_module", "from_torch", "gradcheck", "to_torch"]
 
 UNNEEDED = ("eps", "atol", "nondet_tol")  # of torch.autograd.gradcheck: measured here
 MOST_OUTPUTS = 8  # of which each is checked again by itself where something is wrong
