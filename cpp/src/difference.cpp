@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "difference_forms.hpp"
@@ -11,63 +10,24 @@
 #include "gradproof/dense.hpp"
 #include "gradproof/dropout.hpp"
 #include "gradproof/maxout.hpp"
-#include "gradproof/stencil.hpp"
 #include "gradproof/thread_pool.hpp"
+#include "slopes.hpp"
+#include "units.hpp"
 
 namespace gradproof {
 namespace {
-
-constexpr double row_cost = 20;  // of a changed row by itself, in multiplications
-
-// One parameter that feeds a column: where its result goes, and its row in W (-1: the bias, or one of batch norm's).
-struct Seed {
-  Index place, parameter, row;
-};
-
-// All parameters that feed one column of one op.
-struct Unit {
-  std::size_t op;
-  Index column;
-  Index begin = 0, end = 0;  // its entries in the sorted list of probes, when there is one
-};
-
-// Slopes of the elementwise activations at the base point, measured on the forward functions in double.
-template <class T>
-std::vector<std::vector<T>> measured_slopes(const Point<T>& point) {
-  std::vector<std::vector<T>> slopes(point.plan.size());
-  for (std::size_t k = 0; k < point.plan.size(); ++k) {
-    const Op& op = point.plan[k];
-    const auto measure = [&](const auto& f) {
-      const Index size = point.m * op.n_in;
-      slopes[k].resize(static_cast<std::size_t>(size));
-      const T* z = point.input(k);
-      for (Index i = 0; i < size; ++i) slopes[k][i] = static_cast<T>(measured_slope(f, static_cast<double>(z[i])));
-    };
-    switch (op.kind) {
-      case Kind::relu:
-        measure([](double z) { return z > 0 ? z : 0; });
-        break;
-      case Kind::leaky_relu:
-        measure([slope = op.scalar[0]](double z) { return z > 0 ? z : slope * z; });
-        break;
-      case Kind::tanh:
-        measure([](double z) { return std::tanh(z); });
-        break;
-      case Kind::sigmoid:
-        measure([](double z) { return 1 / (1 + std::exp(-z)); });
-        break;
-      default:
-        break;
-    }
-  }
-  return slopes;
-}
 
 template <class T>
 class StructuredPass {
  public:
   StructuredPass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change, std::uint8_t* kink)
-      : point_(point), scheme_(scheme), probes_(probes), change_(change), kink_(kink), loss_(point) {
+      : point_(point),
+        scheme_(scheme),
+        probes_(probes),
+        change_(change),
+        kink_(kink),
+        loss_(point),
+        units_(point.plan, point.m, probes.entries, probes.count) {
     if (scheme == Scheme::tangent) slopes_ = measured_slopes(point);
     batch_norm_behind_.assign(point.plan.size() + 1, false);
     for (std::size_t k = point.plan.size(); k-- > 0;) {
@@ -76,17 +36,16 @@ class StructuredPass {
     }
     // Products are fastest on some 100 rows; more only push the stack out of the cache.
     rows_ = std::max<Index>(point.m, sizeof(T) == 4 ? 192 : 96);
-    list_units();
   }
 
   void run() {
-    const int workers = work_ < parallel_threshold ? 1 : thread_count();
+    const int workers = units_.work() < parallel_threshold ? 1 : thread_count();
     std::vector<Scratch> scratch(static_cast<std::size_t>(workers));
     if (workers == 1) {
-      for (const Unit& unit : units_) run_unit(unit, scratch[0]);
+      for (const Unit& unit : units_.list()) run_unit(unit, scratch[0]);
     } else {
-      parallel_for(static_cast<Index>(units_.size()), [&](Index unit, int worker) {
-        run_unit(units_[static_cast<std::size_t>(unit)], scratch[static_cast<std::size_t>(worker)]);
+      parallel_for(static_cast<Index>(units_.list().size()), [&](Index unit, int worker) {
+        run_unit(units_.list()[static_cast<std::size_t>(unit)], scratch[static_cast<std::size_t>(worker)]);
       });
     }
   }
@@ -105,77 +64,6 @@ class StructuredPass {
     std::vector<T> row;                       // (widest)
   };
 
-  void list_units() {
-    const Plan& plan = point_.plan;
-    std::vector<double> behind(plan.size() + 1, static_cast<double>(plan.back().n_out));  // multiplications a row
-    for (std::size_t k = plan.size(); k-- > 0;) {
-      behind[k] = behind[k + 1] + (plan[k].kind == Kind::dense ? double(plan[k].n_in) * double(plan[k].n_out)
-                                                               : double(plan[k].n_in));
-    }
-    const auto owner = [&](Index parameter, Unit& unit) {
-      for (std::size_t k = 0; k < plan.size(); ++k) {
-        const Op& op = plan[k];
-        const bool weights = op.weight >= 0 && parameter >= op.weight &&
-                             parameter < op.weight + (op.kind == Kind::dense ? op.n_in : 1) * op.n_out;
-        const bool bias = op.bias >= 0 && parameter >= op.bias && parameter < op.bias + op.n_out;
-        if (!weights && !bias) continue;
-        unit.op = k;
-        unit.column = (bias ? parameter - op.bias : parameter - op.weight) % op.n_out;
-        return true;
-      }
-      return false;
-    };
-    if (!probes_.entries) {
-      for (std::size_t k = 0; k < plan.size(); ++k) {
-        if (plan[k].weight < 0) continue;
-        for (Index j = 0; j < plan[k].n_out; ++j) units_.push_back({k, j});
-        work_ += double(plan[k].n_in) * double(plan[k].n_out) * double(point_.m) *
-                 (row_cost + behind[std::min(k + 3, plan.size())]);
-      }
-      return;
-    }
-    std::vector<Unit> owners(static_cast<std::size_t>(probes_.count));
-    for (Index e = 0; e < probes_.count; ++e) {
-      Unit& unit = owners[static_cast<std::size_t>(e)];
-      if (!owner(probes_.entries[e], unit)) continue;
-      order_.push_back(e);
-      work_ += double(point_.m) * (row_cost + behind[std::min(unit.op + 3, plan.size())]);
-    }
-    const auto key = [&](Index e) {
-      const Unit& unit = owners[static_cast<std::size_t>(e)];
-      return std::pair(unit.op, unit.column);
-    };
-    std::stable_sort(order_.begin(), order_.end(), [&](Index a, Index b) { return key(a) < key(b); });
-    for (std::size_t at = 0; at < order_.size(); ++at) {
-      const Index position = static_cast<Index>(at);
-      if (at == 0 || key(order_[at]) != key(order_[at - 1])) {
-        units_.push_back(owners[static_cast<std::size_t>(order_[at])]);
-        units_.back().begin = position;
-      }
-      units_.back().end = position + 1;
-    }
-  }
-
-  void collect_seeds(const Unit& unit, std::vector<Seed>& seeds) const {
-    const Op& op = point_.plan[unit.op];
-    seeds.clear();
-    if (probes_.entries) {
-      for (Index at = unit.begin; at < unit.end; ++at) {
-        const Index place = order_[static_cast<std::size_t>(at)];
-        const Index parameter = probes_.entries[place];
-        const bool bias = op.bias >= 0 && parameter >= op.bias && parameter < op.bias + op.n_out;
-        seeds.push_back({place, parameter, bias ? -1 : (parameter - op.weight) / op.n_out});
-      }
-      return;
-    }
-    const Index rows = op.kind == Kind::dense ? op.n_in : 1;
-    for (Index i = 0; i < rows; ++i) {
-      const Index parameter = op.weight + i * op.n_out + unit.column;
-      seeds.push_back({parameter, parameter, i});
-    }
-    if (op.bias >= 0) seeds.push_back({op.bias + unit.column, op.bias + unit.column, -1});
-  }
-
   // d output[:, column] / d parameter: the input column for a weight, x_hat for gamma, 1 for biases and beta.
   void seed_direction(const Unit& unit, Index row, T* direction) const {
     const Op& op = point_.plan[unit.op];
@@ -193,7 +81,7 @@ class StructuredPass {
   void run_unit(const Unit& unit, Scratch& scratch) const {
     const Plan& plan = point_.plan;
     const Index m = point_.m;
-    collect_seeds(unit, scratch.seeds);
+    units_.seeds(unit, scratch.seeds);
     scratch.sums.assign(scratch.seeds.size(), 0);
     scratch.lost.assign(scratch.seeds.size(), 0);
     scratch.kinks.assign(scratch.seeds.size(), 0);
@@ -545,10 +433,8 @@ class StructuredPass {
   const LossDifference<T> loss_;
   std::vector<std::vector<T>> slopes_;          // per op, empty but for activations in the tangent scheme
   std::vector<bool> batch_norm_behind_;  // [k]: some op at or behind k is a batch norm
-  std::vector<Unit> units_;
-  std::vector<Index> order_;  // positions of the entries, grouped by unit
+  const Units units_;
   Index widest_ = 0, rows_ = 0;
-  double work_ = 0;
 };
 
 }  // namespace

@@ -49,8 +49,10 @@ using DenseForward = void (*)(T*, const T*, const T*, const T*, Index, Index, In
 
 template <class T>
 void run_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
-                 const Workspace<T>& workspace, bool training, Stream stream, DenseForward<T> dense) {
-  for (std::size_t k = 0; k < plan.size(); ++k) {
+                 const Workspace<T>& workspace, bool training, Stream stream, DenseForward<T> dense,
+                 std::size_t first) {
+  if (first > 0) x = workspace.records[first - 1].output;
+  for (std::size_t k = first; k < plan.size(); ++k) {
     const Op& op = plan[k];
     const Record<T>& record = workspace.records[k];
     T* y = record.output;
@@ -104,14 +106,14 @@ void run_forward(const Plan& plan, const T* theta, const T* buffers, const T* x,
 
 template <class T>
 void network_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
-                     const Workspace<T>& workspace, bool training, Stream stream) {
-  run_forward<T>(plan, theta, buffers, x, m, workspace, training, stream, dense_forward<T>);
+                     const Workspace<T>& workspace, bool training, Stream stream, std::size_t first) {
+  run_forward<T>(plan, theta, buffers, x, m, workspace, training, stream, dense_forward<T>, first);
 }
 
 template <class T>
 void careful_forward(const Plan& plan, const T* theta, const T* x, Index m, const Workspace<T>& workspace,
                      Stream stream) {
-  run_forward<T>(plan, theta, nullptr, x, m, workspace, true, stream, careful_dense_forward<T>);
+  run_forward<T>(plan, theta, nullptr, x, m, workspace, true, stream, careful_dense_forward<T>, 0);
 }
 
 template <class T>
@@ -194,7 +196,7 @@ double data_loss(const Targets<T>& targets, T* dscores, const T* scores, Index m
 #define GRADPROOF_INSTANTIATE(T)                                                                                     \
   template Workspace<T> lay_out<T>(const Plan&, Index, T*);                                                          \
   template void network_forward<T>(const Plan&, const T*, const T*, const T*, Index, const Workspace<T>&, bool,      \
-                                   Stream);                                                                          \
+                                   Stream, std::size_t);                                                             \
   template void careful_forward<T>(const Plan&, const T*, const T*, Index, const Workspace<T>&, Stream);             \
   template void network_update_statistics<T>(const Plan&, T*, const Workspace<T>&);                                  \
   template void network_backward<T>(const Plan&, const T*, const T*, Index, const T*, T*, T*, const Workspace<T>&,  \

@@ -41,10 +41,11 @@ struct Stream {
 };
 
 // y = scores of the last op, (m, n_out), left in the last record. training: batch statistics and dropout masks are
-// computed and recorded; otherwise running statistics are used and dropout is the identity.
+// computed and recorded; otherwise running statistics are used and dropout is the identity. The ops before `first` are
+// left as an earlier pass recorded them.
 template <class T>
 void network_forward(const Plan& plan, const T* theta, const T* buffers, const T* x, Index m,
-                     const Workspace<T>& workspace, bool training, Stream stream);
+                     const Workspace<T>& workspace, bool training, Stream stream, std::size_t first = 0);
 
 // The same as a training forward pass, with the products x W accumulated in twice the precision, so that every output is
 // within an ulp or two of what its inputs imply. What gradients are measured from; too slow to train with.

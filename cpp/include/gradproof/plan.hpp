@@ -30,6 +30,25 @@ struct Op {
 
 using Plan = std::vector<Op>;
 
+// The op that a parameter belongs to, the column of the op's output that it feeds, and its row in W (-1: a bias, or beta).
+struct Owner {
+  std::size_t op;
+  Index column, row;
+};
+
+// The owner of theta[parameter]; op is plan.size() if the plan has none.
+inline Owner owner_of(const Plan& plan, Index parameter) {
+  for (std::size_t k = 0; k < plan.size(); ++k) {
+    const Op& op = plan[k];
+    const Index rows = op.kind == Kind::dense ? op.n_in : 1;
+    if (op.weight >= 0 && parameter >= op.weight && parameter < op.weight + rows * op.n_out) {
+      return {k, (parameter - op.weight) % op.n_out, (parameter - op.weight) / op.n_out};
+    }
+    if (op.bias >= 0 && parameter >= op.bias && parameter < op.bias + op.n_out) return {k, parameter - op.bias, -1};
+  }
+  return {plan.size(), 0, -1};
+}
+
 enum class Loss : Index { softmax_cross_entropy = 0, hinge = 1, binary_cross_entropy = 2, mse = 3 };
 
 inline bool has_labels(Loss loss) { return loss == Loss::softmax_cross_entropy || loss == Loss::hinge; }

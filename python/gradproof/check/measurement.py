@@ -109,15 +109,19 @@ class Measurement:
             self.evaluations + other.evaluations,
         )
 
-    def judge(self, analytic: Array, scale: float = 0.0, rtol: float | None = None) -> tuple[Array, Array]:
+    def judge(
+        self, analytic: Array, tensors: Sequence[slice], scale: float, rtol: float | None = None
+    ) -> tuple[Array, Array]:
         """Compare a gradient with what was measured.
 
         Parameters
         ----------
-        analytic : array
+        analytic : float64 array
             The gradient under test.
+        tensors : sequence of slice
+            Where each tensor lies: small entries are small beside the others of their tensor.
         scale : float
-            Size of the largest entries of the whole gradient, beyond those compared here.
+            Size of the largest entries of the whole gradient.
         rtol : float, optional
             Relative errors up to this are accepted as well.
 
@@ -131,14 +135,14 @@ class Measurement:
             The measured value to report: at a kink, of those between the one-sided derivatives, the nearest to
             `analytic`.
         """
-        a = analytic.astype(np.float64)
+        a = analytic
         allowed = self.uncertainty
         if rtol is not None:
             allowed = np.maximum(allowed, rtol * np.maximum(np.abs(a), np.abs(self.numeric)))
         with np.errstate(invalid="ignore"):
             right = np.abs(a - self.numeric) <= allowed
         status = np.where(right, np.uint8(Status.MATCH), np.uint8(Status.MISMATCH))
-        status[right & self._coarse(a, scale)] = Status.UNRESOLVED
+        status[right & self._coarse(a, tensors, scale)] = Status.UNRESOLVED
         status[~np.isfinite(self.numeric + self.uncertainty)] = Status.UNRESOLVED
         if not self.kink.any():
             return status, self.numeric
@@ -149,11 +153,15 @@ class Measurement:
         status[kink] = np.where(inside[kink], Status.KINK, Status.KINK_MISMATCH)
         return status, np.where(kink, np.clip(a, low, high), self.numeric)
 
-    def _coarse(self, analytic: Array, scale: float) -> Array:
+    def _coarse(self, analytic: Array, tensors: Sequence[slice], scale: float) -> Array:
         excess = self.uncertainty - self.rounding
-        if not excess.any():
-            return np.zeros(excess.shape, bool)
-        size = np.maximum(np.abs(analytic), np.abs(self.numeric))
         entry, typical, largest = COARSE
-        coarse = (excess > entry * size) & (excess > typical * np.sqrt(np.mean(np.square(self.numeric))))
-        return np.asarray(coarse & (excess > largest * np.max(size, initial=scale)))
+        coarse = np.asarray(excess > largest * scale)
+        if not coarse.any():
+            return coarse
+        size = np.maximum(np.abs(analytic), np.abs(self.numeric))
+        coarse &= excess > entry * size
+        for own in tensors:
+            rms = np.sqrt(np.mean(np.square(self.numeric[own])))
+            coarse[own] &= excess[own] > max(typical * rms, largest * np.max(size[own], initial=0.0))
+        return coarse

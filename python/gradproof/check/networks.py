@@ -18,7 +18,6 @@ from gradproof.check.penalty import measure_penalty
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
 from gradproof.check.structured import PROPAGATED, SCHEMES, TEXTBOOK_STEP, Dropout, Point, Scheme, measure_at
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat
-from gradproof.nn.layout import Slice
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
 
@@ -219,14 +218,17 @@ class _Check:
     def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
         # Beside a loss of size J and parameters of size 1, derivatives of a millionth of J count as small.
         scale = float(np.max(np.abs(measured.numeric), initial=abs(self.value)))
-        tensors = {}
-        for entry in self.model.layout.slices:
-            own, a = measured[entry.offset : entry.stop], _of(analytic, entry)
-            status, numeric = own.judge(a, scale, self.rtol)
-            tensors[entry.name] = TensorReport(
-                entry.name, entry.shape, a.astype(np.float64), numeric, own.uncertainty, status
+        slices = self.model.layout.slices
+        a = analytic.astype(np.float64)
+        where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
+        status, numeric = measured.judge(a, where, scale, self.rtol)
+        columns = (a, numeric, measured.uncertainty, status)
+        return {
+            entry.name: TensorReport(
+                entry.name, entry.shape, *(values[entry.offset : entry.stop] for values in columns)
             )
-        return tensors
+            for entry in slices
+        }
 
     def _measure(self, part: str, point: Point, step: float | None) -> Measurement:
         if part == "data":
@@ -306,10 +308,6 @@ def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientRep
                 continue
             message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
             yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
-
-
-def _of(vector: Array, entry: Slice) -> Array:
-    return vector[entry.offset : entry.stop]
 
 
 def _environment(seed: int) -> dict[str, Any]:

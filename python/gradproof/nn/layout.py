@@ -33,12 +33,12 @@ class Slice:
     shape: tuple[int, ...]
     regularized: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
 
-    @property
+    @cached_property
     def stop(self) -> int:
         """Index one past the tensor's last element."""
         return self.offset + self.size
