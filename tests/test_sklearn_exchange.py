@@ -72,7 +72,7 @@ def test_no_hidden_layer_and_weights_of_its_own(rng):
 @pytest.mark.parametrize("task", ["classes", "two classes", "labels", "regression"])
 def test_the_minimum_is_at_the_same_weights(task, rng):
     """With a penalty that is a large part of the cost; without it the gradient there is far from 0."""
-    X = rng.normal(size=(60, 3))
+    X = rng.normal(size=(20, 3))
     y = {
         "classes": np.argmax(X, axis=1),
         "two classes": (X[:, 0] > 0).astype(int),
@@ -80,7 +80,7 @@ def test_the_minimum_is_at_the_same_weights(task, rng):
         "regression": X[:, 0] * X[:, 1],
     }[task]
     kind = MLPRegressor if task == "regression" else MLPClassifier
-    theirs = kind(activation="tanh", solver="lbfgs", max_iter=3000, tol=1e-12, **HIDDEN).fit(X, y)
+    theirs = kind(activation="tanh", solver="lbfgs", max_iter=2000, tol=1e-10, **HIDDEN).fit(X, y)
     ours = from_sklearn(theirs)
     whole, data = (
         np.linalg.norm(ours.loss_and_gradient(X, y, parts=parts)[1]) for parts in (("data", "regularization"), "data")
@@ -106,5 +106,5 @@ def test_what_has_no_counterpart_is_refused(rng):
 
 def test_the_network_can_be_checked(rng):
     X, y = rng.normal(size=(30, 3)), np.arange(30) % 3
-    theirs = MLPClassifier(activation="tanh", solver="lbfgs", max_iter=3000, **HIDDEN).fit(X, y)
+    theirs = MLPClassifier(activation="tanh", solver="lbfgs", max_iter=2000, **HIDDEN).fit(X, y)
     assert gp.check_model(from_sklearn(theirs), X, y).ok
