@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from gradproof import kernels
+from gradproof import data, kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
 from gradproof.check.functions import assert_gradients, check_gradients
@@ -32,6 +32,7 @@ from gradproof.nn.layers import (
 )
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
+from gradproof.train import averages, schedules
 from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
 
 __version__ = _version()
@@ -62,16 +63,19 @@ __all__ = [
     "TensorReport",
     "Verdict",
     "assert_gradients",
+    "averages",
     "check_gradients",
     "check_model",
     "compare_precisions",
     "config",
+    "data",
     "kernels",
     "layers",
     "load",
     "numeric_gradient",
     "reference",
     "sanity_check",
+    "schedules",
     "show_config",
 ]
 
