@@ -78,7 +78,7 @@ void tensor_statistics(double* into, const Index* bounds, Index tensors, const T
     }
     into[0] = std::sqrt(g);
     into[1] = std::sqrt(w);
-    into[2] = std::sqrt(change);
+    into[2] = w > 0 ? std::sqrt(change / w) : 0;
   }
 }
 

@@ -12,8 +12,8 @@ constexpr Index activation_statistics_count = 5;
 template <class T>
 void activation_statistics(double* into, const Plan& plan, const Workspace<T>& workspace, Index rows);
 
-// Per tensor (||gradient||, ||theta||, ||theta - before||); tensor t lies from bounds[t] to bounds[t + 1]; `into` is
-// (tensors, 3).
+// Per tensor (||gradient||, ||before||, ||theta - before|| / ||before||); the last is 0 for a tensor that was all zeros.
+// Tensor t lies from bounds[t] to bounds[t + 1]; `into` is (tensors, 3).
 constexpr Index tensor_statistics_count = 3;
 template <class T>
 void tensor_statistics(double* into, const Index* bounds, Index tensors, const T* theta, const T* before,
