@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -267,12 +266,6 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     assert "usage" in capsys.readouterr().err
 
 
-def test_missing_scikit_learn_is_named(folder: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert cli.main([]) == 2
-    assert "pip install gradproof[demo]" in capsys.readouterr().err
-
-
 def test_rows_are_drawn_by_the_seed() -> None:
     X, y = np.arange(100.0)[:, None], np.arange(100)
     first, labels = cli_inputs.rows(X, y, 10, 1)
@@ -284,7 +277,7 @@ def test_rows_are_drawn_by_the_seed() -> None:
 
 
 def test_digits_are_scaled_to_one() -> None:
-    X, y = cli_inputs.digits()
+    X, y = cli_inputs.load_data("digits", None)
     assert X.shape == (1797, 64) and (X.min(), X.max()) == (0.0, 1.0) and set(y) == set(range(10))
 
 
