@@ -12,4 +12,5 @@ PYBIND11_MODULE(GRADPROOF_MODULE, m, py::mod_gil_not_used(), py::multiple_interp
   gradproof::register_network(m);
   gradproof::register_optimizers(m);
   gradproof::register_monitor(m);
+  gradproof::register_training(m);
 }

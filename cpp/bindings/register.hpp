@@ -14,5 +14,6 @@ void register_losses(py::module_& m);
 void register_network(py::module_& m);
 void register_optimizers(py::module_& m);
 void register_monitor(py::module_& m);
+void register_training(py::module_& m);
 
 }  // namespace gradproof

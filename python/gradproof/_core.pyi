@@ -200,3 +200,55 @@ def activation_statistics(
 def tensor_statistics(
     into: NDArray[np.float64], bounds: Integers, theta: Floats, before: Floats, gradient: Floats, /
 ) -> None: ...
+
+# ---- register_training.cpp: a session is a capsule, see train/session.py ----
+def training_session(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    gradient: Floats,
+    buffers: Floats,
+    slot0: Floats | None,
+    slot1: Floats | None,
+    loss: int,
+    seed: int,
+    updated: Integers,
+    regularized: Integers,
+    kind: int,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    clip_norm: float,
+    owners: list[Floats],
+    /,
+) -> object: ...
+def training_run(
+    session: object,
+    x: Floats,
+    y: NDArray[Any],
+    weights: Floats | None,
+    order: Integers | None,
+    batch_size: int,
+    learning_rate: float,
+    l1: float,
+    l2: float,
+    rows: int,
+    steps: int,
+    dropout_step: int,
+    workspace: Floats,
+    costs: NDArray[np.float64],
+    done: Integers,
+    /,
+) -> None: ...
+def training_step(
+    session: object,
+    x: Any,
+    y: Any,
+    learning_rate: float,
+    l1: float,
+    l2: float,
+    steps: int,
+    dropout_step: int,
+    /,
+) -> float | None: ...

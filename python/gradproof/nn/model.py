@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gradproof import _core
 from gradproof.nn import plan, python_layer
@@ -13,6 +13,9 @@ from gradproof.nn.layout import Views
 from gradproof.nn.network import Network
 from gradproof.nn.plan import Plan, Segment
 from gradproof.nn.structure import Structure
+
+if TYPE_CHECKING:
+    from gradproof.train.session import Session
 
 Array = NDArray[Any]
 Tape: TypeAlias = list[tuple[Array, Any]]
@@ -62,11 +65,13 @@ class Sequential(Network):
     """
 
     _workspaces: dict[tuple[int, int], Array]
+    _session: Session | None  # compiled training steps, with the optimizer that was used last
 
     def _use(self, structure: Structure) -> None:
         super()._use(structure)
         self._segments: tuple[Segment, ...] = plan.compile(structure)
         self._workspaces = {}
+        self._session = None
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -74,7 +79,17 @@ class Sequential(Network):
         return self._segments
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspaces": {}}  # copies, conversions and pickles start without
+        return {**self.__dict__, "_workspaces": {}, "_session": None}  # copies, conversions and pickles start without
+
+    def step(self, x: ArrayLike, y: ArrayLike, optimizer: Any, state: Any, learning_rate: float | None = None) -> float:
+        session = self._session
+        if session is not None and session.serves(optimizer, state, ()):
+            loss = session.step(x, y, learning_rate)
+            if loss is not None:
+                return loss
+        return super().step(x, y, optimizer, state, learning_rate)
+
+    step.__doc__ = Network.step.__doc__
 
     def save(self, path: Any) -> None:
         """Write the model to a safetensors file, see :func:`gradproof.nn.serialize.save`."""

@@ -164,6 +164,41 @@ class Network(State):
         twin._update_statistics(tape)
         self._buffers[...] = twin._buffers
 
+    # ---------------------------------------------------------------- training
+
+    def step(self, x: ArrayLike, y: ArrayLike, optimizer: Any, state: Any, learning_rate: float | None = None) -> float:
+        """One forward, backward and update on one batch, for training loops of your own.
+
+        Parameters
+        ----------
+        x, y : array_like
+            The batch, as :meth:`loss` takes it. Arrays of the model's dtype in C order, and int64 labels, are the fastest.
+        optimizer, state
+            Such as ``gp.Adam(1e-3)``, and ``optimizer.init(model.theta)``.
+        learning_rate : float, optional
+            Of this step; the optimizer's own if not given.
+
+        Returns
+        -------
+        loss : float
+            The cost J before the update. If it is not finite, nothing was updated.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what came and what is expected; then nothing was updated either.
+
+        Examples
+        --------
+        >>> for x, y in batches:
+        ...     loss = model.step(x, y, optimizer, state)
+        """
+        from gradproof.train.step import Step
+
+        step = Step(self, x, y, optimizer, state)
+        m = len(step.X)
+        return float(step.run(np.arange(m), m, learning_rate)[0].sum())
+
     # ---------------------------------------------------------------- for subclasses
 
     def _forward(self, X: Array, training: bool) -> tuple[Array, Any]:

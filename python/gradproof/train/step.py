@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradproof.nn import validate
 from gradproof.nn.layout import Layout
+from gradproof.train.session import session_of
 
 if TYPE_CHECKING:
     from gradproof.nn.network import Network
@@ -94,6 +95,9 @@ class Step:
         """
         order = row_indices(order, len(self.X))
         batch_size = validate.whole(batch_size, "batch_size", 1, 2**63 - 1)
+        session = session_of(self.model, self.optimizer, self.state, self.frozen)
+        if session is not None:
+            return session.run(self.X, self.targets, self.weights, self.rows, order, batch_size, learning_rate)
         losses: list[tuple[float, float]] = []
         for start in range(0, len(order), batch_size):
             losses.append(self.gradient(order[start : start + batch_size]))
