@@ -17,6 +17,9 @@ from gradproof.nn.structure import Structure
 if TYPE_CHECKING:
     from gradproof.train.session import Session
 
+if TYPE_CHECKING:
+    from gradproof.train.history import History
+
 Array = NDArray[Any]
 Tape: TypeAlias = list[tuple[Array, Any]]
 """Per segment its input, and what its backward needs: the workspace of a plan, the cache of a Python layer."""
@@ -90,6 +93,12 @@ class Sequential(Network):
         return super().step(x, y, optimizer, state, learning_rate)
 
     step.__doc__ = Network.step.__doc__
+
+    def fit(self, X: Any, y: Any, **options: Any) -> History:
+        """Train; see :func:`gradproof.train.fit.fit`."""
+        from gradproof.train.fit import fit
+
+        return fit(self, X, y, **options)
 
     def save(self, path: Any) -> None:
         """Write the model to a safetensors file, see :func:`gradproof.nn.serialize.save`."""

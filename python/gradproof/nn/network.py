@@ -172,7 +172,7 @@ class Network(State):
         Parameters
         ----------
         x, y : array_like
-            The batch, as :meth:`loss` takes it. Arrays of the model's dtype in C order, and int64 labels, are the fastest.
+            The batch, as :meth:`loss` takes it; arrays of the model's dtype in C order and int64 labels go fastest.
         optimizer, state
             Such as ``gp.Adam(1e-3)``, and ``optimizer.init(model.theta)``.
         learning_rate : float, optional

@@ -43,7 +43,7 @@ class Session:
             theta,
             gradient,
             buffers,
-            *(*self._slots, None, None)[:2],
+            *[*self._slots, None, None][:2],
             _CODES[model.loss_name],
             model.seed,
             runs(theta.size, decayed, frozen),
