@@ -21,15 +21,27 @@ class Progress:
         None: a bar on a terminal after 2 s. True: a bar at once. False: nothing. ``callable(done, total)``: that.
     total : int
         Entries to do.
+    text : str
+        What stands before the bar.
+    every_call : bool
+        Whether :meth:`advance` looks at the clock each time; else, as it is called for single entries, at one in 16.
     """
 
-    def __init__(self, wanted: bool | Callable[[int, int], object] | None, total: int) -> None:
+    def __init__(
+        self,
+        wanted: bool | Callable[[int, int], object] | None,
+        total: int,
+        text: str = "Checking the gradient",
+        every_call: bool = False,
+    ) -> None:
         if wanted is not None and not isinstance(wanted, bool) and not callable(wanted):
             raise TypeError(f"progress: got {wanted!r}, expected None, True, False or a callable of (done, total)")
         self._call = wanted if callable(wanted) else None
         self._bar_from = time.monotonic() + (0.0 if wanted is True else PATIENCE)
         self._shows = wanted is True or (wanted is None and sys.stderr.isatty())
         self._bar: Any = None
+        self._text = text
+        self._rare = 0 if every_call else 15
         self._next = 0.0
         self.total = total
         self.done = 0
@@ -37,7 +49,7 @@ class Progress:
     def advance(self, by: int = 1) -> None:
         """So many more entries are done."""
         self.done += by
-        if self.done & 15 and self.done < self.total:
+        if self.done & self._rare and self.done < self.total:
             return
         now = time.monotonic()
         if now < self._next and self.done < self.total:
@@ -54,9 +66,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("Checking the gradient", total=self.total)
+            self._task = self._bar.add_task(self._text, total=self.total)
             self._bar.start()
-        self._bar.update(self._task, completed=self.done)
+        self._bar.update(self._task, completed=self.done, description=self._text)
+
+    def describe(self, text: str) -> None:
+        """What stands before the bar from now on."""
+        self._text = text
 
     def __enter__(self) -> Progress:
         return self

@@ -15,10 +15,8 @@ from gradproof.nn.plan import Plan, Segment
 from gradproof.nn.structure import Structure
 
 if TYPE_CHECKING:
-    from gradproof.train.session import Session
-
-if TYPE_CHECKING:
     from gradproof.train.history import History
+    from gradproof.train.session import Session
 
 Array = NDArray[Any]
 Tape: TypeAlias = list[tuple[Array, Any]]
@@ -94,11 +92,50 @@ class Sequential(Network):
 
     step.__doc__ = Network.step.__doc__
 
-    def fit(self, X: Any, y: Any, **options: Any) -> History:
-        """Train; see :func:`gradproof.train.fit.fit`."""
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        optimizer: Any = None,
+        schedule: Any = None,
+        epochs: int = 20,
+        batch_size: int | None = None,
+        validation_data: Any = None,
+        callbacks: Any = (),
+        progress: Any = None,
+        seed: int = 0,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        frozen: Any = (),
+        shuffle: bool = True,
+        augment: Any = None,
+        monitor: bool = True,
+        resume: Any = None,
+    ) -> History:
+        """Train on mini-batches, from the weights as they are; see :func:`gradproof.train.fit.fit`."""
         from gradproof.train.fit import fit
 
-        return fit(self, X, y, **options)
+        return fit(
+            self,
+            X,
+            y,
+            optimizer=optimizer,
+            schedule=schedule,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            progress=progress,
+            seed=seed,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            frozen=frozen,
+            shuffle=shuffle,
+            augment=augment,
+            monitor=monitor,
+            resume=resume,
+        )
 
     def save(self, path: Any) -> None:
         """Write the model to a safetensors file, see :func:`gradproof.nn.serialize.save`."""

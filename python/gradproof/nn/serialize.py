@@ -1,7 +1,7 @@
 """Models on disk: one safetensors file, a tensor per parameter and buffer, the architecture as JSON in its header.
 
 Reading a file never runs code from it and never believes it: the architecture is held against the tensors that are
-really there before anything is allocated.
+really there before anything is allocated. A checksum in the header tells damage.
 """
 
 from __future__ import annotations
@@ -11,21 +11,28 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _files
 from gradproof.nn import validate
+from gradproof.nn.checksum import NAME as CHECKSUM
+from gradproof.nn.checksum import checksum
 from gradproof.nn.layers import BUILT_IN, Layer
 from gradproof.nn.model import Sequential
 from gradproof.nn.structure import AnyLayer, Structure, resolve
 
 Array = NDArray[Any]
 LayerSource: TypeAlias = Layer | Callable[..., Layer]
+T = TypeVar("T")
 
 FORMAT = "1"
+TRAINING = "training"  # in the metadata of a checkpoint: where the training is
+HISTORY = "history"  # also there, what was recorded so far
+_METADATA = {"format", "version", "model", TRAINING, HISTORY, CHECKSUM}
+EXTRA = "training."  # begins the names of the tensors that only training needs
 _BUFFER = "buffers."  # tells the running statistics from a parameter of the same name
 _CUSTOM = "custom"  # stands for an initializer that was a function
 _WIDEST_PYTHON_INPUT = 2**24  # a file may not make a Python layer allocate for inputs wider than this
@@ -44,10 +51,26 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     TypeError
         If the ``config()`` of a Python layer holds anything but JSON types.
     """
+    tensors, metadata = contents(model)
+    write(path, tensors, metadata)
+
+
+def write(path: str | os.PathLike[str], tensors: dict[str, Array], metadata: dict[str, str]) -> None:
+    """Write a safetensors file with a checksum, whole or not at all."""
     from safetensors.numpy import save as to_bytes
 
+    _files.write(path, to_bytes(tensors, metadata | {CHECKSUM: checksum(tensors, metadata)}))
+
+
+def contents(model: Sequential) -> tuple[dict[str, Array], dict[str, str]]:
+    """The tensors and the metadata of a model's file; the tensors are views."""
     tensors = dict(model.parameters) | {_BUFFER + name: view for name, view in model.statistics.items()}
-    settings = {
+    return tensors, {"format": "gradproof", "version": FORMAT, "model": json.dumps(settings(model))}
+
+
+def settings(model: Sequential) -> dict[str, Any]:
+    """Everything about a model that is not an array, as plain data."""
+    return {
         "layers": [_describe(layer) for layer in model.layers],
         "input_size": model.input_size,
         "loss": model.loss_name,
@@ -57,12 +80,10 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
         "seed": model.seed,
         "dropout_step": model.dropout_step,
     }
-    metadata = {"format": "gradproof", "version": FORMAT, "model": json.dumps(settings)}
-    _files.write(path, to_bytes(tensors, metadata))
 
 
 def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | None = None) -> Sequential:
-    """Read a model that :meth:`Sequential.save` wrote.
+    """Read a model that :meth:`Sequential.save` wrote, or that is in a checkpoint of its training.
 
     Parameters
     ----------
@@ -80,6 +101,11 @@ def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | No
         Naming the file and the reason, if it is damaged, of another version, or not such a file, or holds parameters
         or statistics that are not finite or variances below 0.
     """
+    return opened(path, "model", lambda file: read(file, layers or {}))
+
+
+def opened(path: str | os.PathLike[str], what: str, use: Callable[[Any], T]) -> T:
+    """What `use` makes of an open safetensors file; whatever is wrong with the file becomes a ValueError that names it."""
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)
@@ -87,13 +113,14 @@ def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | No
         raise ValueError(f"{path}: not a regular file")
     try:
         with safe_open(path, framework="numpy") as file:
-            return _read(file, layers or {})
+            return use(file)
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
         reason = "too large" if isinstance(error, MemoryError) else error
-        raise ValueError(f"{path}: not a readable gradproof model: {reason}") from error
+        raise ValueError(f"{path}: not a readable gradproof {what}: {reason}") from error
 
 
-def _read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
+def read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
+    """The model in an open file; `sources` as for :func:`load`."""
     metadata = file.metadata() or {}
     if metadata.get("format") != "gradproof":
         raise ValueError("its header does not say that gradproof wrote it")
@@ -120,7 +147,20 @@ def _read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
         model.parameters[name] = validate.finite(file.get_tensor(name), dtype, name)
     for name in model.statistics:
         model.statistics[name] = _statistic(file.get_tensor(_BUFFER + name), dtype, name)
+    check_whole(file)
     return model
+
+
+def check_whole(file: Any) -> None:
+    """Hold the contents against the checksum; files of older versions have none."""
+    metadata = file.metadata() or {}
+    strange = sorted(set(metadata) - _METADATA)
+    if strange:
+        raise ValueError(f"metadata: unexpected {_few(strange)}")
+    if CHECKSUM in metadata:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if checksum(tensors, metadata) != metadata[CHECKSUM]:
+            raise ValueError("its checksum is wrong: it was damaged after it was written")
 
 
 def _statistic(values: Array, dtype: np.dtype[Any], name: str) -> Array:
@@ -174,7 +214,9 @@ def _hold_against(file: Any, structure: Structure, dtype: np.dtype[Any]) -> None
     """Compare the tensors in the file with those that the architecture needs; nothing is allocated."""
     expected = {entry.name: entry.shape for entry in structure.layout.slices}
     expected |= {_BUFFER + entry.name: entry.shape for entry in structure.buffer_layout.slices}
-    _same_names(dict.fromkeys(file.keys()), list(expected), "tensors")
+    training = TRAINING in (file.metadata() or {})
+    found_names = [name for name in file.keys() if not (training and name.startswith(EXTRA))]
+    _same_names(dict.fromkeys(found_names), list(expected), "tensors")
     code = {"float32": "F32", "float64": "F64"}[dtype.name]
     for name, shape in expected.items():
         found = file.get_slice(name)

@@ -1,0 +1,242 @@
+"""What a training run leaves behind: numbers per epoch and per batch, and why it ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from math import inf, isfinite, isnan, nan
+from typing import Any, NamedTuple, TypeAlias
+
+from gradproof import _files
+
+Column: TypeAlias = "list[float] | dict[str, list[float]]"
+
+FORMAT = "gradproof-history"
+VERSION = 1
+
+_NON_FINITE = {"nan": nan, "inf": inf, "-inf": -inf}  # JSON has no numbers for these
+
+
+class Best(NamedTuple):
+    """The best epoch of a run."""
+
+    epoch: int
+    monitor: str
+    value: float
+
+
+class History:
+    """Numbers of a training run by name: ``history["loss"]`` has one per epoch of :attr:`epochs`.
+
+    ``loss`` (``data_loss`` + ``penalty``), ``data_loss``, ``penalty`` and ``learning_rate`` are always there: means over
+    the batches of the epoch, as they were before each update; ``learning_rate`` is that of its first batch. ``accuracy``
+    (``r2`` with the loss ``mse``) is the score of the weights at the end of the epoch on the training set (on evenly
+    spaced rows of a large one); ``val_loss`` (without the penalty, to be held against ``data_loss``) and ``val_accuracy``
+    come with validation data. Columns of the monitor, such as ``update_ratio``, are dicts from tensor or layer to a list.
+
+    Attributes
+    ----------
+    epochs : list of int
+        The epochs that were completed, counted from 0.
+    batches : list of float
+        The loss of every batch, also of an epoch that was not completed.
+    stopped : str or None
+        Why the run ended: ``"finished"``, ``"early stopping"``, ``"interrupted"``, ``"diverged"`` or what a callback
+        gave; None while it goes on.
+    message : str
+        The same as a sentence; empty for a run that finished.
+    settings : dict
+        Optimizer, schedule, batch size, rows and so on, as plain data.
+    changes : list of dict
+        Settings that a resumed run was given anew: ``epoch``, ``setting``, ``before``, ``after``.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        self.settings: dict[str, Any] = dict(settings or {})
+        self.epochs: list[int] = []
+        self.batches: list[float] = []
+        self.stopped: str | None = None
+        self.message = ""
+        self.changes: list[dict[str, Any]] = []
+        self._columns: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise KeyError(f"no column is called {name!r}; there are {', '.join(self._columns) or 'none'}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Number of completed epochs."""
+        return len(self.epochs)
+
+    def keys(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._columns)
+
+    @property
+    def best(self) -> Best | None:
+        """The epoch with the smallest ``val_loss``, or ``loss`` without validation data; None if there is none."""
+        monitor = "val_loss" if "val_loss" in self else "loss"
+        values = self._columns.get(monitor, [])
+        assert isinstance(values, list)
+        finite = [(value, index) for index, value in enumerate(values) if isfinite(value)]
+        if not finite:
+            return None
+        value, index = min(finite)
+        return Best(self.epochs[index], monitor, value)
+
+    def record(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Append one epoch.
+
+        A name such as ``"update_ratio/dense_0.W"`` belongs into the dict of that column. What is new, or missing this
+        time, holds nan where it has no value.
+        """
+        self.epochs.append(int(epoch))
+        for name, value in values.items():
+            self._list(name).append(float(value))
+        for entries in self.flat().values():
+            entries.extend([nan] * (len(self.epochs) - len(entries)))
+
+    def _list(self, name: str) -> list[float]:
+        """The list that an entry belongs to, as long as the epochs before the last."""
+        before = [nan] * (len(self.epochs) - 1)
+        group, slash, key = name.partition("/")
+        column = self._columns.setdefault(group, {} if slash else before)
+        if isinstance(column, dict) != bool(slash):
+            raise ValueError(f"{name}: there is a column {group!r} of the other kind")
+        return column.setdefault(key, before) if isinstance(column, dict) else column
+
+    def row(self, index: int) -> dict[str, float]:
+        """The values of one of the :attr:`epochs`, by the names of :meth:`flat`."""
+        return {name: entries[index] for name, entries in self.flat().items()}
+
+    # ---------------------------------------------------------------- files
+
+    def flat(self) -> dict[str, list[float]]:
+        """Every column as a list; those of the monitor are called ``"update_ratio/dense_0.W"``."""
+        flat: dict[str, list[float]] = {}
+        for name, column in self._columns.items():
+            if isinstance(column, dict):
+                flat |= {f"{name}/{key}": entries for key, entries in column.items()}
+            else:
+                flat[name] = column
+        return flat
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """One line per epoch, columns as in :meth:`flat`; written to `path` if given."""
+        flat = self.flat()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["epoch", *flat])
+        writer.writerows(zip(self.epochs, *flat.values(), strict=True))
+        return _delivered(text.getvalue(), path)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """JSON lines: settings and how the run ended first, then a line per epoch, then the losses of the batches.
+
+        Numbers that JSON does not have are the strings ``"nan"``, ``"inf"`` and ``"-inf"``.
+        """
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "stopped": self.stopped,
+            "message": self.message,
+            "settings": self.settings,
+            "changes": self.changes,
+        }
+        lines = [json.dumps(head)]
+        for index, epoch in enumerate(self.epochs):
+            lines.append(json.dumps({"epoch": epoch, **encoded(self.row(index))}, allow_nan=False))
+        lines.append(json.dumps({"batches": encoded(self.batches)}, allow_nan=False))
+        return _delivered("\n".join(lines) + "\n", path)
+
+    @classmethod
+    def from_json(cls, source: str | os.PathLike[str]) -> History:
+        """Read what :meth:`to_json` wrote: a path, or the text itself.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a text.
+        OSError
+            If the file cannot be read.
+        """
+        text = source if isinstance(source, str) and "\n" in source else _read(source)
+        try:
+            head, *rows, tail = (json.loads(line) for line in text.splitlines())
+            if head["format"] != FORMAT or head["version"] != VERSION:
+                raise ValueError(f"its format is {head['format']!r} {head['version']!r}")
+            history = cls(head["settings"])
+            history.stopped, history.message = head["stopped"], str(head["message"])
+            history.changes = list(head["changes"])
+            for row in rows:
+                history.record(row.pop("epoch"), decoded(row))
+            history.batches = list(decoded(tail["batches"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            what = f"{source!s:.80}" if text is not source else "the text"
+            raise ValueError(f"{what}: not a history that gradproof wrote: {error}") from error
+        return history
+
+    # ---------------------------------------------------------------- for people
+
+    def plot(self, **options: Any) -> Any:
+        """Curves over the epochs with matplotlib, see :func:`gradproof.train.plot.plot_history`."""
+        from gradproof.train.plot import plot_history
+
+        return plot_history(self, **options)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as a page, see :func:`gradproof.train.report.to_html`."""
+        from gradproof.train.report import to_html
+
+        to_html(self, path)
+
+    def diagnose(self) -> Any:
+        """Symptoms of trouble, an empty list for a healthy run, see :mod:`gradproof.doctor`."""
+        from gradproof.doctor import diagnose_history
+
+        return diagnose_history(self)
+
+    def __repr__(self) -> str:
+        shown = [name for name in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2") if name in self]
+        values = "".join(f", {name} {self._columns[name][-1]:.4g}" for name in shown if self.epochs)  # type: ignore[index]
+        return f"<History of {len(self)} epochs{values}, {self.stopped or 'going on'}>"
+
+
+def encoded(value: Any) -> Any:
+    """Plain data as strict JSON holds it: nan and infinities become strings."""
+    if isinstance(value, float) and not isfinite(value):
+        return "nan" if isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {key: encoded(entry) for key, entry in value.items()}
+    return [encoded(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def decoded(value: Any) -> Any:
+    """The way back from :func:`encoded`, for numbers."""
+    if isinstance(value, Mapping):
+        return {key: decoded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [decoded(entry) for entry in value]
+    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _read(source: str | os.PathLike[str]) -> str:
+    with open(source, encoding="utf-8") as file:
+        return file.read()
+
+
+def _delivered(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        _files.write(path, text.encode())
+    return text

@@ -1,0 +1,166 @@
+"""Training and validation data, checked once, and memory maps read in blocks."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof.nn import validate
+from gradproof.train.step import sample_weights
+
+if TYPE_CHECKING:
+    from gradproof.nn.model import Sequential
+
+Array = NDArray[Any]
+
+_BLOCK = 2**22  # bytes of a memory map that are read at a time: large enough to be fast, small beside everything else
+
+
+class Samples:
+    """Inputs and targets that suit a model.
+
+    Attributes
+    ----------
+    X : ndarray, (m, n_in)
+        Of the model's dtype and in C order; or a memory map as it is, of which only rows are ever copied.
+    targets : ndarray
+        As the loss takes them.
+    mapped : bool
+        Whether `X` is such a memory map.
+    """
+
+    def __init__(self, model: Sequential, X: Any, y: Any) -> None:
+        self.mapped = isinstance(X, np.memmap)
+        if self.mapped:
+            validate.numeric(X, "X")
+            validate.inputs(np.zeros((min(X.ndim and len(X), 1), *X.shape[1:])), model.input_size, model.dtype)
+        self.X = X if self.mapped else validate.inputs(X, model.input_size, model.dtype)
+        self._dtype = model.dtype
+        self.targets = model._targets(y, len(self.X))
+        if self.mapped:
+            for _ in self.blocks():
+                pass
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def gather(self, rows: NDArray[np.int64]) -> Array:
+        """These rows, a copy."""
+        batch = np.asarray(self.X[rows], dtype=self._dtype, order="C")
+        self._let_go()
+        return batch
+
+    def blocks(self) -> Iterator[tuple[int, Array]]:
+        """All rows, in order and a few at a time: where each block starts, and the block."""
+        count = len(self) if not self.mapped else max(1, _BLOCK // max(1, self.X.itemsize * self.X.shape[1]))
+        for start in range(0, len(self), count):
+            block = np.asarray(self.X[start : start + count])
+            yield start, self._checked(block, start) if self.mapped else block
+            self._let_go()
+
+    def _checked(self, block: Array, start: int) -> Array:
+        with np.errstate(over="ignore"):
+            converted = np.asarray(block, dtype=self._dtype, order="C")
+        bad = ~np.isfinite(converted)
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"X: X[{start + row}, {column}] is {block[row, column]}, expected finite numbers")
+        return converted
+
+    def _let_go(self) -> None:
+        """Give the pages of a shared map back, which would count as this process's memory; they stay in the cache."""
+        file = getattr(self.X, "_mmap", None)
+        shared = self.mapped and getattr(self.X, "mode", "c") in (
+            "r",
+            "r+",
+        )  # a private map would lose what was written
+        if shared and file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            file.madvise(mmap.MADV_DONTNEED)
+
+
+def validation(model: Sequential, given: Any, seen: Array) -> Samples | None:
+    """`validation_data`, checked; `seen` are the targets of the training set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming ``validation_data``: also for a class that does not occur in the training set.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"validation_data: got {_kind(given)}, expected a tuple (X, y)")
+    try:
+        samples = Samples(model, *given)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"validation_data: {error}") from error
+    if samples.targets.dtype.kind == "i":
+        unseen = ~np.isin(samples.targets, np.unique(seen))
+        if unseen.any():
+            first = int(np.argmax(unseen))
+            raise ValueError(
+                f"validation_data: y[{first}] is {samples.targets[first]}, a label that does not occur in the {len(seen)} "
+                f"targets trained on"
+            )
+    return samples
+
+
+def weights(model: Sequential, targets: Array, sample_weight: Any, class_weight: Any) -> Array | None:
+    """The weight of every row: `sample_weight` times the weight of its class; None if all count the same.
+
+    Parameters
+    ----------
+    sample_weight : array_like, (m,), optional
+        Finite numbers >= 0, not all 0.
+    class_weight : dict or "balanced", optional
+        Weight of a label, 1 for labels that are not named; ``"balanced"`` gives ``m / (k * count)`` with k the number of
+        classes that occur, as scikit-learn does.
+    """
+    product: Array | None = None
+    if sample_weight is not None:
+        try:
+            product = sample_weights(sample_weight, len(targets), np.dtype(np.float64))
+        except (ValueError, TypeError) as error:
+            raise type(error)(str(error).replace("weights", "sample_weight")) from error
+        if not product.any():
+            raise ValueError("sample_weight: got only zeros, expected a row that counts")
+    if class_weight is not None:
+        by_row = _class_weights(model, targets, class_weight)
+        product = by_row if product is None else product * by_row
+        if not product.any():
+            raise ValueError("class_weight: with these weights no row counts, expected a class that occurs above 0")
+    return None if product is None else validate.finite(product, model.dtype, "sample_weight")
+
+
+def _class_weights(model: Sequential, targets: Array, class_weight: Any) -> Array:
+    labels, classes = _labels(model, targets)
+    by_class = np.ones(classes)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(labels, minlength=classes)
+        by_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(class_weight, Mapping):
+        for label, weight in class_weight.items():
+            index = validate.whole(label, "class_weight: label", 0, classes - 1)
+            by_class[index] = validate.nonnegative(weight, f"class_weight[{label!r}]")
+    else:
+        raise TypeError(f"class_weight: got {class_weight!r}, expected a dict from label to weight, or 'balanced'")
+    return by_class[labels]
+
+
+def _labels(model: Sequential, targets: Array) -> tuple[NDArray[np.int64], int]:
+    """The class of every row and the number of classes."""
+    if targets.dtype.kind == "i":
+        return targets, model.output_size
+    binary = model.loss_name == "binary_cross_entropy" and targets.shape[1] == 1
+    if not binary or not np.isin(targets, (0, 1)).all():
+        raise ValueError(f"class_weight: the targets of this model (loss {model.loss_name!r}) are no classes")
+    return targets[:, 0].astype(np.int64), 2
+
+
+def _kind(given: Any) -> str:
+    name = type(given).__name__
+    return f"a {name} of {len(given)}" if isinstance(given, (tuple, list)) else name
