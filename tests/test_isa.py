@@ -38,6 +38,7 @@ def skip_unless_available(isa: str) -> None:
 def test_every_build_passes_the_kernel_tests(isa):
     skip_unless_available(isa)
     tests = [str(Path(__file__).with_name(f"test_kernels{part}.py")) for part in ("", "_accuracy")]
+    tests.append(str(Path(__file__).with_name("test_optimizers.py")))
     code = "import sys, pytest, gradproof; assert gradproof.config()['isa'] == sys.argv[1]; "
     # gradproof is imported before its own pytest plugin is, to see which build was chosen.
     quiet = "'-p', 'no:cacheprovider', '-W', 'ignore::pytest.PytestAssertRewriteWarning'"

@@ -9,7 +9,7 @@
 //             theta -= a m_hat / (sqrt(s_hat) + e),  m_hat = m / (1 - b1^t),  s_hat = s / (1 - b2^t)
 //
 // Averages are written as v += (1 - b)(g - v): 1 - b keeps all its digits in float, while b and 1 - b, each rounded, would
-// not add up to 1, which for b = 0.999 is an error of 3e-5 in the average.
+// not add up to 1, which for b = 0.999 makes the average too large by 1.3e-5.
 #pragma once
 
 #include "types.hpp"

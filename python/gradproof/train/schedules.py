@@ -187,7 +187,7 @@ class Cosine(_Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(_Schedule):
-    """Up and down again, from batch to batch: half a cosine from `start` to 1, then one to `final` (Smith and Topin 2018).
+    """Up and down again, from batch to batch (Smith and Topin 2018): half a cosine from `start` to 1, one to `final`.
 
     The optimizer's rate is the largest one. It can be higher than a constant rate could.
 

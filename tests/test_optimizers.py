@@ -1,0 +1,458 @@
+"""Optimizers against arithmetic of 50 digits, against PyTorch, and the compiled updates against their NumPy twins."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, replace
+
+import mpmath
+import numpy as np
+import pytest
+
+import gradproof as gp
+from gradproof import _core, kernels, reference
+from gradproof.train.optimizers import OptimizerState, runs
+
+OPTIMIZERS = {
+    "sgd": gp.SGD(0.05),
+    "momentum": gp.Momentum(0.05, beta=0.8),
+    "rmsprop": gp.RMSprop(0.01, beta=0.95, epsilon=1e-6),
+    "adam": gp.Adam(0.01, beta1=0.85, beta2=0.99),
+    "adam defaults": gp.Adam(),
+}
+SLOTS = {"sgd": 0, "momentum": 1, "rmsprop": 1, "adam": 2}
+
+
+def exact(optimizer, theta, gradients, rates=None):
+    """The trajectory's end and slots in 50 digits, from the definitions in the papers."""
+    with mpmath.workdps(50):
+        number = mpmath.mpf
+        theta = [number(float(x)) for x in theta]
+        first, second = ([number(0)] * len(theta) for _ in range(2))
+        b1 = number(getattr(optimizer, "beta1", getattr(optimizer, "beta", 0)))
+        b2 = number(getattr(optimizer, "beta2", getattr(optimizer, "beta", 0)))
+        epsilon = number(getattr(optimizer, "epsilon", 0))
+        for t, row in enumerate(gradients, 1):
+            a = number(optimizer.learning_rate if rates is None else rates[t - 1])
+            g = [number(float(x)) for x in row]
+            norm = mpmath.sqrt(sum(x * x for x in g))
+            if optimizer.clip_norm is not None and norm > optimizer.clip_norm:
+                g = [x * optimizer.clip_norm / norm for x in g]
+            first = [b1 * m + (1 - b1) * x for m, x in zip(first, g, strict=True)]
+            second = [b2 * s + (1 - b2) * x * x for s, x in zip(second, g, strict=True)]
+            if isinstance(optimizer, gp.SGD):
+                direction = g
+            elif isinstance(optimizer, gp.Momentum):
+                direction = first
+            elif isinstance(optimizer, gp.RMSprop):
+                direction = [x / (mpmath.sqrt(s) + epsilon) for x, s in zip(g, second, strict=True)]
+            else:
+                direction = [
+                    m / (1 - b1**t) / (mpmath.sqrt(s / (1 - b2**t)) + epsilon)
+                    for m, s in zip(first, second, strict=True)
+                ]
+            shrink = 1 - a * number(optimizer.weight_decay)
+            theta = [shrink * x - a * d for x, d in zip(theta, direction, strict=True)]
+        slots = {"velocity": first, "first_moment": first, "second_moment": second}
+        return theta, slots
+
+
+def close(actual, expected, tolerance):
+    """Every entry, relative to itself."""
+    for a, e in zip(actual, expected, strict=True):
+        assert abs(mpmath.mpf(float(a)) - e) <= tolerance * abs(e), (float(a), mpmath.nstr(e, 17))
+
+
+# Far apart in size, with zeros; in float32 the smallest have a square of zero.
+SIZES = [0.0, 1.0, -3.0, 1e-4, 1e4, 1e-9, 1e15, -1e-25]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1}, {"clip_norm": 2.0}, {"weight_decay": 0.02, "clip_norm": 1e3}], ids=str
+)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_hundreds_of_steps_follow_the_exact_trajectory(name, options, dtype, tolerance, rng):
+    optimizer = replace(OPTIMIZERS[name], **options)
+    gradients = (np.array(SIZES) * rng.normal(1, 1, (300, len(SIZES)))).astype(dtype)
+    theta = rng.uniform(1, 2, len(SIZES)).astype(dtype)
+    start, state = theta.copy(), optimizer.init(theta)
+    for gradient in gradients:
+        optimizer.update(theta, gradient, state)
+    expected, slots = exact(optimizer, start, gradients)
+    assert state.step == len(gradients)
+    close(theta, expected, tolerance)
+    smallest = 1e-35 if dtype == "float32" else 0  # below, squares come near the subnormal numbers of float32
+    for name, values in state.slots.items():
+        assert values.dtype == dtype
+        keep = [i for i, e in enumerate(slots[name]) if abs(e) >= smallest]
+        close(values[keep], [slots[name][i] for i in keep], tolerance)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_may_change_at_every_step(name, dtype, tolerance, rng):
+    optimizer = replace(OPTIMIZERS[name], weight_decay=0.3)
+    rates = [gp.schedules.rate(gp.schedules.InverseTime(0.1), 0.2, e) for e in range(50)] + [0.0]
+    gradients = rng.normal(size=(len(rates), 4)).astype(dtype)
+    theta = rng.uniform(1, 2, 4).astype(dtype)
+    start, state = theta.copy(), optimizer.init(theta)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.update(theta, gradient, state, rate)
+    close(theta, exact(optimizer, start, gradients, rates)[0], 5 * tolerance)
+
+
+def test_the_second_moment_keeps_its_digits_in_float32(rng):
+    """0.999 and 0.001 rounded to float32 do not add up to 1; averages would be too large by 1.3e-5 in the end."""
+    optimizer, single, double = gp.Adam(), np.ones(50, "float32"), np.ones(50)
+    states = optimizer.init(single), optimizer.init(double)
+    for gradient in rng.normal(size=(5000, 50)).astype("float32"):
+        optimizer.update(single, gradient, states[0])
+        optimizer.update(double, gradient.astype("float64"), states[1])
+    ours, expected = (state.slots["second_moment"] for state in states)
+    assert abs(np.mean(ours / expected) - 1) < 5e-6
+
+
+# ---- Against PyTorch ----
+PEERS = {
+    "sgd": (gp.SGD(0.05), "SGD", {"lr": 0.05}),
+    "coupled decay is a penalty": (gp.SGD(0.05, weight_decay=0.1), "SGD", {"lr": 0.05, "weight_decay": 0.1}),
+    "momentum": (gp.Momentum(0.05, beta=0.8), "SGD", {"lr": 0.05 * (1 - 0.8), "momentum": 0.8, "dampening": 0}),
+    "rmsprop": (gp.RMSprop(0.01, beta=0.95), "RMSprop", {"lr": 0.01, "alpha": 0.95}),
+    "adam": (gp.Adam(0.01, beta1=0.85), "Adam", {"lr": 0.01, "betas": (0.85, 0.999)}),
+    "adamw": (gp.Adam(0.01, weight_decay=0.1), "AdamW", {"lr": 0.01, "weight_decay": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", PEERS)
+def test_makes_the_steps_of_pytorch(case, dtype, rng, assert_close):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; its optimizers are what is compared with")
+    optimizer, peer, options = PEERS[case]
+    theta, gradients = rng.normal(size=20).astype(dtype), rng.normal(size=(200, 20)).astype(dtype)
+    parameter = torch.nn.Parameter(torch.tensor(theta))
+    peer, state = getattr(torch.optim, peer)([parameter], **options), optimizer.init(theta)
+    for gradient in gradients:
+        optimizer.update(theta, gradient, state)
+        parameter.grad = torch.tensor(gradient)
+        peer.step()
+    # PyTorch rounds b and 1 - b apart: up to 3e-5 in the root of float32's second moment, of steps that add up to 2
+    assert_close(theta, parameter.detach().numpy())
+
+
+def test_dampened_momentum_of_pytorch_is_another_rule(rng):
+    """Its first average is the whole gradient, not the share 1 - beta of it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; its optimizers are what is compared with")
+    optimizer, theta = gp.Momentum(0.1, beta=0.9), np.zeros(1)
+    parameter = torch.nn.Parameter(torch.tensor(theta))
+    parameter.grad = torch.ones(1, dtype=torch.float64)
+    torch.optim.SGD([parameter], lr=0.1, momentum=0.9, dampening=0.9).step()
+    optimizer.update(theta, np.ones(1), optimizer.init(theta))
+    assert (theta[0], parameter.item()) == pytest.approx((-0.01, -0.1))
+
+
+# ---- The compiled updates and their twins ----
+NUMBERS = {
+    "sgd": {},
+    "momentum": {"beta": 0.8},
+    "rmsprop": {"beta": 0.8, "epsilon": 1e-5},
+    "adam": {"t": 3, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-5},
+}
+
+
+def arrays(name, size, dtype, rng):
+    """theta, slots, gradient."""
+    slots = [rng.uniform(0, 1, size) for _ in range(SLOTS[name])]
+    return [array.astype(dtype) for array in (rng.normal(size=size), *slots, rng.normal(size=size))]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.4])
+@pytest.mark.parametrize("size", [0, 1, 7, 1001, 200_003], ids=str)
+@pytest.mark.parametrize("name", SLOTS)
+def test_matches_the_reference(name, size, decay, dtype, rng, assert_close):
+    ours = arrays(name, size, dtype, rng)
+    twins, before = copy.deepcopy(ours), copy.deepcopy(ours)
+    for module, values in ((kernels, ours), (reference, twins)):
+        update = getattr(module, f"{name}_update")
+        assert update(*values, learning_rate=0.1, weight_decay=decay, **NUMBERS[name]) is None
+    for actual, expected in zip(ours, twins, strict=True):
+        assert actual.dtype == dtype
+        assert_close(actual, expected)
+    np.testing.assert_array_equal(ours[-1], before[-1])  # the gradient
+    if size:
+        assert all((a != b).all() for a, b in zip(ours[:-1], before[:-1], strict=True))
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_kernels_take_any_shape_and_gradients_of_any_layout(name, dtype, rng, assert_close):
+    ours = [array.reshape(4, 6) for array in arrays(name, 24, dtype, rng)]
+    twins = copy.deepcopy(ours)
+    ours[-1] = np.asfortranarray(ours[-1])
+    for module, values in ((kernels, ours), (reference, twins)):
+        getattr(module, f"{name}_update")(*values, learning_rate=0.1, **NUMBERS[name])
+    for actual, expected in zip(ours, twins, strict=True):
+        assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "rmsprop", "adam"])
+def test_one_bit_pattern_for_any_number_of_threads_and_any_split(name, dtype, rng):
+    """Every element is computed by itself; the whole equals its parts."""
+    optimizer, size = replace(OPTIMIZERS[name], weight_decay=0.1), 300_001
+    theta, gradient = rng.normal(size=size).astype(dtype), rng.normal(size=size).astype(dtype)
+    before = _core.thread_count()
+    results = []
+    try:
+        for threads in (1, 3):
+            _core.set_thread_count(threads)
+            mine, state = theta.copy(), optimizer.init(theta)
+            for _ in range(2):
+                optimizer.update(mine, gradient, state)
+            results.append(mine)
+    finally:
+        _core.set_thread_count(before)
+    np.testing.assert_array_equal(*results)
+    parts = theta.copy()
+    for part in (slice(0, 77), slice(77, 150_000), slice(150_000, None)):
+        state = optimizer.init(parts[part])
+        for _ in range(2):
+            optimizer.update(parts[part], gradient[part], state)
+    np.testing.assert_array_equal(parts, results[0])
+
+
+# ---- Runs ----
+def test_what_is_frozen_stays_and_what_decays_decays(dtype):
+    optimizer = gp.Adam(0.1, weight_decay=0.5)
+    theta, gradient = np.ones(10, dtype), np.zeros(10, dtype)
+    state = optimizer.init(theta)
+    gradient[8] = 1
+    optimizer.update(theta, gradient, state, decayed=[(0, 4), (6, 8)], frozen=[(2, 3), (7, 9)])
+    assert theta.tolist() == pytest.approx([0.95, 0.95, 1, 0.95, 1, 1, 0.95, 1, 1, 1], rel=1e-6)
+    assert state.slots["first_moment"][8] == 0  # nor does its average move
+    assert state.step == 1
+
+
+@pytest.mark.parametrize(
+    ("decayed", "frozen", "expected"),
+    [
+        (None, None, [[0, 9, 1]]),
+        ((), None, [[0, 9, 0]]),
+        ([(0, 3), (3, 9)], (), [[0, 9, 1]]),
+        ([(0, 6), (2, 4)], [(0, 0)], [[0, 6, 1], [6, 9, 0]]),
+        ([(1, 8)], [(0, 2), (1, 3), (5, 6)], [[3, 5, 1], [6, 8, 1], [8, 9, 0]]),
+        (None, [(0, 9)], []),
+    ],
+)
+def test_runs(decayed, frozen, expected):
+    rows = runs(9, decayed, frozen)
+    assert rows.shape == (len(expected), 3)
+    assert rows.tolist() == expected
+
+
+def test_the_core_refuses_runs_that_overlap_or_leave_the_vector():
+    for rows in ([[0, 5, 1], [4, 6, 1]], [[0, 7, 1]], [[-1, 2, 1]], [[3, 2, 1]]):
+        with pytest.raises(ValueError, match="runs: expected ascending ranges in 0 to 6"):
+            _core.gradient_norm(np.zeros(6), np.array(rows))
+
+
+# ---- Clipping ----
+def test_clipping_scales_to_the_norm_and_leaves_smaller_gradients(dtype, tolerance):
+    for gradient, expected in (([3, 4], [-0.6, -0.8]), ([0.3, 0.4], [-0.3, -0.4]), ([0, 0], [0, 0])):
+        theta = np.zeros(2, dtype)
+        gp.SGD(1.0, clip_norm=1.0).update(theta, np.array(gradient, dtype), OptimizerState())
+        np.testing.assert_allclose(theta, expected, rtol=tolerance)
+
+
+def test_the_norm_to_clip_is_that_of_what_is_trained():
+    theta = np.zeros(3)
+    gp.SGD(1.0, clip_norm=1.0).update(theta, np.array([100.0, 3.0, 4.0]), OptimizerState(), frozen=[(0, 1)])
+    np.testing.assert_allclose(theta, [0, -0.6, -0.8], rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-320, 1e-200, 1e-30, 1.0, 1e30, 1e200, 1e307])
+def test_the_norm_neither_overflows_nor_underflows(unit, dtype):
+    if not float(np.finfo(dtype).smallest_subnormal) < unit < float(np.finfo(dtype).max) / 10:
+        pytest.skip("not a number of this type")
+    gradient = (np.array([3.0, -4.0, 0.0]) * unit).astype(dtype)
+    expected = np.hypot(*gradient[:2].astype(np.longdouble))
+    assert _core.gradient_norm(gradient, runs(3)) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(np.nan, np.isnan), (np.inf, np.isinf)])
+def test_the_norm_of_what_is_not_finite_is_not_finite(bad, shown, dtype):
+    assert shown(_core.gradient_norm(np.array([1, bad, 0], dtype), runs(3)))
+
+
+def test_the_norm_of_nothing_is_zero(dtype):
+    assert _core.gradient_norm(np.ones(3, dtype), runs(3, frozen=[(0, 3)])) == 0
+    assert _core.gradient_norm(np.zeros(3, dtype), runs(3)) == 0
+
+
+# ---- Numeric trouble ----
+def test_a_gradient_that_is_zero_moves_nothing(dtype):
+    for optimizer in OPTIMIZERS.values():
+        theta = np.ones(5, dtype)
+        state = optimizer.init(theta)
+        for _ in range(3):
+            optimizer.update(theta, np.zeros(5, dtype), state)
+        assert (theta == 1).all()
+
+
+def test_the_first_step_of_adam_has_the_size_of_the_rate(dtype):
+    for size in (1e-4, 1.0, 1e12):
+        theta = np.zeros(2, dtype)
+        optimizer = gp.Adam(0.5)
+        optimizer.update(theta, np.array([size, -size], dtype), optimizer.init(theta))
+        np.testing.assert_allclose(theta, [-0.5, 0.5], rtol=2e-4)
+
+
+# ---- Objects ----
+def test_optimizers_are_frozen_comparable_picklable_and_written_as_code():
+    optimizer = gp.Adam(1, beta1=0.8, clip_norm=np.float32(2))
+    assert optimizer == gp.Adam(learning_rate=1.0, beta1=0.8, clip_norm=2) == pickle.loads(pickle.dumps(optimizer))
+    assert hash(optimizer) == hash(pickle.loads(pickle.dumps(optimizer)))
+    assert type(optimizer.learning_rate) is type(optimizer.clip_norm) is float
+    assert eval(repr(optimizer), {"Adam": gp.Adam}) == optimizer
+    with pytest.raises(FrozenInstanceError):
+        optimizer.learning_rate = 2
+    with pytest.raises(TypeError):
+        gp.Adam(1e-3, 0.9, 0.999, 1e-8, 0.1)  # weight decay goes by name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_copied_state_goes_on_alike(name, dtype, rng):
+    optimizer, theta = OPTIMIZERS[name], rng.normal(size=9).astype(dtype)
+    state = optimizer.init(theta)
+    optimizer.update(theta, np.ones(9, dtype), state)
+    theta2, state2 = theta.copy(), pickle.loads(pickle.dumps(state))
+    for vector, own in ((theta, state), (theta2, state2)):
+        optimizer.update(vector, np.full(9, 2, dtype), own)
+    np.testing.assert_array_equal(theta, theta2)
+    assert state.step == state2.step == 2
+
+
+# ---- Bad input ----
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-3])
+@pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "clip_norm"])
+@pytest.mark.parametrize("kind", [gp.SGD, gp.Momentum, gp.RMSprop, gp.Adam])
+def test_numbers_that_make_no_sense_are_refused(kind, field, value):
+    with pytest.raises(ValueError, match=f"{field}: got {value}, expected a number"):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize("value", [1.0, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize(
+    ("kind", "field"), [(gp.Momentum, "beta"), (gp.RMSprop, "beta"), (gp.Adam, "beta1"), (gp.Adam, "beta2")]
+)
+def test_betas_are_in_the_half_open_interval(kind, field, value):
+    with pytest.raises(ValueError, match=rf"{field}: got {value}, expected a number in \[0, 1\)"):
+        kind(**{field: value})
+    kind(**{field: 0})
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-8, 1e-50, float("inf"), float("nan")])
+@pytest.mark.parametrize("kind", [gp.RMSprop, gp.Adam])
+def test_epsilon_is_positive(kind, value):
+    with pytest.raises(ValueError, match=f"epsilon: got {value}, expected a number >= "):
+        kind(epsilon=value)
+
+
+def test_numbers_are_numbers():
+    for value in ("0.1", None, True, [0.1]):
+        with pytest.raises(TypeError, match="learning_rate: got"):
+            gp.SGD(value)
+    with pytest.raises(ValueError, match="clip_norm: got 0, expected a number > 0, or None"):
+        gp.SGD(clip_norm=0)
+
+
+THETA = np.ones(3)
+
+
+def read_only():
+    theta = np.ones(3)
+    theta.flags.writeable = False
+    return theta
+
+
+REFUSED = {
+    "a list": ([1.0, 2.0, 3.0], THETA, {}, TypeError, "theta: got list, expected an ndarray"),
+    "dtype": (np.ones(3, "f2"), THETA, {}, TypeError, "theta: got dtype float16, expected float32 or float64"),
+    "integers": (np.ones(3, int), THETA, {}, TypeError, "theta: got dtype int64"),
+    "byte order": (np.ones(3, ">f8"), THETA, {}, TypeError, "theta: got dtype >f8"),
+    "shape": (np.ones((3, 1)), THETA, {}, ValueError, r"theta: got shape \(3, 1\), expected a flat vector"),
+    "read-only": (read_only(), THETA, {}, ValueError, "theta: got a read-only array"),
+    "strided": (np.ones(6)[::2], THETA, {}, ValueError, "theta: got an array that is not C-contiguous"),
+    "other dtype": (
+        np.ones(3),
+        THETA.astype("f4"),
+        {},
+        TypeError,
+        "gradient: got float32, expected float64 like theta",
+    ),
+    "other size": (np.ones(3), np.ones(4), {}, ValueError, r"gradient: got shape \(4,\), expected \(3,\)"),
+    "rate": (np.ones(3), THETA, {"learning_rate": np.nan}, ValueError, "learning_rate: got nan"),
+    "negative rate": (np.ones(3), THETA, {"learning_rate": -1}, ValueError, "learning_rate: got -1"),
+    "frozen": (np.ones(3), THETA, {"frozen": [(1, 4)]}, ValueError, r"frozen: got \(1, 4\), expected 0 <= start"),
+    "decayed": (np.ones(3), THETA, {"decayed": [(2, 1)]}, ValueError, r"decayed: got \(2, 1\)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_arguments_of_update_are_named(case):
+    theta, gradient, options, error, message = REFUSED[case]
+    optimizer, state = gp.Momentum(), OptimizerState(0, {"velocity": np.zeros(3)})
+    before = copy.deepcopy(theta)
+    with pytest.raises(error, match=message):
+        optimizer.update(theta, gradient, state, **options)
+    np.testing.assert_array_equal(theta, before)
+    assert state.step == 0
+    assert (state.slots["velocity"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({"velocity": np.zeros(3)}, TypeError, r"state: got dict, expected what init\(theta\) returned"),
+        (OptimizerState(), ValueError, "state: got slots none, expected velocity"),
+        (gp.Adam().init(THETA), ValueError, "state: got slots first_moment, second_moment, expected velocity"),
+        (gp.Momentum().init(np.ones(4)), ValueError, r"velocity'\]: got shape \(4,\), expected \(3,\) like theta"),
+        (gp.Momentum().init(np.ones(3, "f4")), TypeError, r"velocity'\]: got float32, expected float64 like theta"),
+        (OptimizerState(-1, {"velocity": np.zeros(3)}), ValueError, "state.step: got -1"),
+    ],
+)
+def test_the_state_must_be_the_optimizers_own(state, error, message):
+    theta = np.ones(3)
+    with pytest.raises(error, match=message):
+        gp.Momentum().update(theta, np.ones(3), state)
+    assert (theta == 1).all()
+
+
+def test_arrays_that_overlap_are_refused():
+    memory = np.zeros(5)
+    state = OptimizerState(0, {"velocity": np.zeros(3)})
+    with pytest.raises(ValueError, match="gradient: got memory of theta, expected an array of its own"):
+        gp.Momentum().update(memory[:3], memory[2:], state)
+    with pytest.raises(ValueError, match="velocity: got memory of theta"):
+        gp.Momentum().update(memory[:3], np.ones(3), OptimizerState(0, {"velocity": memory[1:4]}))
+    with pytest.raises(ValueError, match="second_moment: got memory of first_moment"):
+        kernels.adam_update(np.ones(3), memory[:3], memory[1:4], np.ones(3), 1, 0.1)
+
+
+def test_wrong_numbers_of_kernels_are_named():
+    with pytest.raises(ValueError, match="t: got 0"):
+        kernels.adam_update(np.ones(3), np.zeros(3), np.zeros(3), np.ones(3), 0, 0.1)
+    with pytest.raises(ValueError, match="learning_rate: got -0.1, expected a number >= 0"):
+        kernels.sgd_update(np.ones(3), np.ones(3), -0.1)
+    with pytest.raises(ValueError, match="beta: got 1, expected a number in"):
+        kernels.momentum_update(np.ones(3), np.zeros(3), np.ones(3), 0.1, beta=1)
+    with pytest.raises(ValueError, match="epsilon: got 0"):
+        kernels.rmsprop_update(np.ones(3), np.zeros(3), np.ones(3), 0.1, epsilon=0)
+    with pytest.raises(ValueError, match="weight_decay: got nan"):
+        kernels.sgd_update(np.ones(3), np.ones(3), 0.1, weight_decay=float("nan"))
+
+
+def test_the_core_refuses_what_only_internal_mistakes_could_pass():
+    three = np.ones(3)
+    with pytest.raises(ValueError, match="kind"):
+        _core.optimizer_update(three, None, None, three.copy(), runs(3), 4, 1, 0.1, 0, 0, 1, 0, np.inf)
+    with pytest.raises(ValueError, match="slots: expected 2"):
+        _core.optimizer_update(three, three.copy(), None, three.copy(), runs(3), 3, 1, 0.1, 0, 0, 1, 0, np.inf)
+    with pytest.raises(ValueError, match="t: expected"):
+        _core.optimizer_update(three, None, None, three.copy(), runs(3), 0, 0, 0.1, 0, 0, 1, 0, np.inf)
