@@ -36,6 +36,7 @@ class Session:
         self._plan = plan
         theta, gradient, buffers = model._theta, model._gradient, model._buffers
         self._slots = optimizer._slots(state, ("theta", theta))
+        first, second, *_ = [*self._slots, None, None]
         decayed = model.layout.regularized_runs
         self._core = _core.training_session(
             plan.ops,
@@ -43,7 +44,8 @@ class Session:
             theta,
             gradient,
             buffers,
-            *[*self._slots, None, None][:2],
+            first,
+            second,
             _CODES[model.loss_name],
             model.seed,
             runs(theta.size, decayed, frozen),
@@ -134,7 +136,7 @@ class Session:
 def session_of(model: Any, optimizer: Any, state: Any, frozen: Runs = ()) -> Session | None:
     """The model's session for this optimizer and state; None if its steps cannot be compiled: layers in Python, or an
     optimizer with an update of its own."""
-    segments = getattr(model, "_segments", ())
+    segments: tuple[Any, ...] = getattr(model, "_segments", ())
     if len(segments) != 1 or not isinstance(segments[0], Plan):
         return None
     if not isinstance(optimizer, Optimizer) or type(optimizer).update is not Optimizer.update:
