@@ -32,7 +32,8 @@ from gradproof.nn.layers import (
 )
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
-from gradproof.train import averages, schedules
+from gradproof.train import averages, callbacks, schedules
+from gradproof.train.history import History
 from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
 
 __version__ = _version()
@@ -46,6 +47,7 @@ __all__ = [
     "Finding",
     "GradientError",
     "GradientReport",
+    "History",
     "Layer",
     "LeakyReLU",
     "Maxout",
@@ -64,6 +66,7 @@ __all__ = [
     "Verdict",
     "assert_gradients",
     "averages",
+    "callbacks",
     "check_gradients",
     "check_model",
     "compare_precisions",

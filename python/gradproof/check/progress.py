@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+Self = TypeVar("Self", bound="Progress")
 
 PATIENCE: Final = 2.0  # seconds before a bar appears by itself
 EVERY: Final = 0.1  # seconds between two updates
@@ -74,7 +76,7 @@ class Progress:
         """What stands before the bar from now on."""
         self._text = text
 
-    def __enter__(self) -> Progress:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(

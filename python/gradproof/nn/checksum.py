@@ -21,5 +21,5 @@ def checksum(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"{len(name)} {name} {tensor.dtype.str} {tensors[name].shape}".encode())
-        digest.update(memoryview(tensor.reshape(-1)).cast("B") if tensor.size else b"")
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -105,7 +105,7 @@ def load(path: str | os.PathLike[str], *, layers: Mapping[str, LayerSource] | No
 
 
 def opened(path: str | os.PathLike[str], what: str, use: Callable[[Any], T]) -> T:
-    """What `use` makes of an open safetensors file; whatever is wrong with the file becomes a ValueError that names it."""
+    """What `use` makes of an open safetensors file; whatever is wrong with that becomes a ValueError that names it."""
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)

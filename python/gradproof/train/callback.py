@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 class Callback:
     """Something that is told how a training run goes; override what is needed.
 
-    Every hook gets the model and the :class:`~gradproof.train.run.Run`: its ``epoch`` and ``batch`` (from 0), ``epochs``,
-    ``history``, ``optimizer``, ``state``, ``learning_rate``, the losses of the batch, ``logs`` of the epoch, and
-    ``stop(reason)``. Hooks are called in the order of the callbacks. Overriding a batch hook makes training go batch by
-    batch instead of many at a time in the compiled core.
+    Every hook gets the model and the :class:`~gradproof.train.run.Run`: its ``epoch`` and ``batch`` (from 0),
+    ``epochs``, ``history``, ``optimizer``, ``state``, ``learning_rate``, the losses of the batch, ``logs`` of the
+    epoch, and ``stop(reason)``. Hooks are called in the order of the callbacks. Overriding a batch hook makes training
+    go batch by batch instead of many at a time in the compiled core.
     """
 
     #: Callbacks with a larger number are called later; those that save what the others keep come last.

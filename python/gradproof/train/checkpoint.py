@@ -1,8 +1,8 @@
 """Checkpoints: everything that training needs to go on as if it had never stopped, in one safetensors file.
 
-The file is a model file (:mod:`gradproof.nn.serialize`) with more in it: the optimizer's slots and step, the history, the
-settings of the run, and what the callbacks keep. Random numbers need nothing, they are functions of seed, epoch and batch.
-It is replaced as a whole, and its checksum tells damage. Nothing in it is ever run.
+The file is a model file (:mod:`gradproof.nn.serialize`) with more in it: the optimizer's slots and step, the history,
+the settings of the run, and what the callbacks keep. Random numbers need nothing, they are functions of seed, epoch and
+batch. It is replaced as a whole, and its checksum tells damage. Nothing in it is ever run.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def fit(
     model : Sequential
         What is trained, in place.
     X : array_like, (m, n_in)
-        Finite numbers. Of a memory map (``np.load(path, mmap_mode="r")``) only the rows of a few batches are ever copied.
+        Finite numbers. Of a memory map (``np.load(path, mmap_mode="r")``) only the rows of a few batches are ever
+        copied.
     y : array_like
         Targets, as :meth:`~gradproof.nn.network.Network.loss` takes them.
     optimizer : Optimizer, optional
@@ -70,17 +71,19 @@ def fit(
     schedule : callable, optional
         One of ``gp.schedules``, or any function of the epoch 0, 1, 2 ... that gives a factor on the optimizer's rate.
     epochs : int
-        Passes through the training set; 0 gives an empty history. With `resume` the number at the end, not of those to come.
+        Passes through the training set; 0 gives an empty history. With `resume` the number at the end, not of those to
+        come.
     batch_size : int, optional
-        Rows per step: all of them up to 2000 rows, else 64, if not given. More than there are means all of them. The last
-        batch of an epoch is shorter when they do not divide; with batch normalization a single row that is left over joins
-        the batch before it, as one row has no variance.
+        Rows per step: all of them up to 2000 rows, else 64, if not given. More than there are means all of them. The
+        last batch of an epoch is shorter when they do not divide; with batch normalization a single row that is left
+        over joins the batch before it, as one row has no variance.
     validation_data : tuple (X, y), optional
         Scored after every epoch. A label that does not occur in `y` is refused.
     callbacks : sequence of Callback
         See ``gp.callbacks``.
     progress : None, bool or callable
-        None: a bar on a terminal after 2 s. True: a bar at once. False: nothing. ``callable(done, total)``: that, in batches.
+        None: a bar on a terminal after 2 s. True: a bar at once. False: nothing. ``callable(done, total)``: that, in
+        batches.
     seed : int
         Of shuffling and augmentation. Initialization and dropout have that of the model. The same seeds give the same
         weights, bit by bit, whatever the number of threads.
@@ -95,8 +98,8 @@ def fit(
     shuffle : bool
         Whether every epoch goes through the rows in an order of its own.
     augment : callable, optional
-        ``augment(batch, rng)`` gives the inputs that a batch is trained on, in the shape of the copy that it is given. `rng`
-        is a function of seed, epoch and batch.
+        ``augment(batch, rng)`` gives the inputs that a batch is trained on, in the shape of the copy that it is given.
+        `rng` is a function of seed, epoch and batch.
     monitor : bool
         Whether activations, gradients and updates are looked at once an epoch.
     resume : str or path-like, optional
@@ -106,9 +109,9 @@ def fit(
     Returns
     -------
     History
-        Also when the run ended early: see :attr:`~gradproof.train.history.History.stopped`. Ctrl-C ends it after the step
-        that is under way, and keeps weights and history. A loss or weights that are not finite end it with the last
-        finite weights.
+        Also when the run ended early: see :attr:`~gradproof.train.history.History.stopped`. Ctrl-C ends it after the
+        step that is under way, and keeps weights and history. A loss or weights that are not finite end it with the
+        last finite weights.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def fit(
     return run.history
 
 
-class _Diverged(Exception):
+class _DivergedError(Exception):
     """The loss or the weights are no numbers; the weights are those before the step that made them so."""
 
 
@@ -180,8 +183,9 @@ class _Trainer:
         self.progress.skip(first)
         history.stopped, history.message = "finished", ""
         try:
-            for run.epoch in range(first, run.epochs):
+            for epoch in range(first, run.epochs):
                 if not run.stopping:
+                    run.epoch = epoch
                     self._epoch()
             self.interrupt.check()
             if run.stopping:
@@ -189,7 +193,7 @@ class _Trainer:
         except KeyboardInterrupt:
             message = f"interrupted in epoch {run.epoch}; the weights are those after the last whole step"
             history.stopped, history.message = "interrupted", message
-        except _Diverged as error:
+        except _DivergedError as error:
             history.stopped, history.message = "diverged", str(error)
         self._tell("on_train_end")
         self.progress.say(history.message)
@@ -226,8 +230,8 @@ class _Trainer:
         self._record(rows, rate, losses, watched)
 
     def _until(self, first: int, watching: bool) -> int:
-        """Up to which batch to go from here: one by one for hooks and rates that change, else as many as fit into a slice
-        of time; the last one by itself if it is watched."""
+        """Up to which batch to go from here: one by one for hooks and rates that change, else as many as fit into a
+        slice of time; the last one by itself if it is watched."""
         if self.hooks or self.options.by_batch:
             return first + 1
         last = min(first + min(self.count, self.feed.most()), len(self.division))
@@ -255,9 +259,9 @@ class _Trainer:
             return losses
         where = f"epoch {self.run.epoch}, batch {first + len(losses) - 1}"
         if isfinite(losses[-1].sum()):
-            raise _Diverged(f"diverged in {where}: the step gives weights that are not finite; it was taken back")
+            raise _DivergedError(f"diverged in {where}: the step gives weights that are not finite; it was taken back")
         value = f"{losses[-1].sum():g}"
-        raise _Diverged(f"diverged in {where}: the loss is {value}; the weights are those before that step")
+        raise _DivergedError(f"diverged in {where}: the loss is {value}; the weights are those before that step")
 
     def _steps(self, rows: Rows, first: int, last: int) -> Losses:
         run = self.run

@@ -31,11 +31,12 @@ class Best(NamedTuple):
 class History:
     """Numbers of a training run by name: ``history["loss"]`` has one per epoch of :attr:`epochs`.
 
-    ``loss`` (``data_loss`` + ``penalty``), ``data_loss``, ``penalty`` and ``learning_rate`` are always there: means over
-    the batches of the epoch, as they were before each update; ``learning_rate`` is that of its first batch. ``accuracy``
-    (``r2`` with the loss ``mse``) is the score of the weights at the end of the epoch on the training set (on evenly
-    spaced rows of a large one); ``val_loss`` (without the penalty, to be held against ``data_loss``) and ``val_accuracy``
-    come with validation data. Columns of the monitor, such as ``update_ratio``, are dicts from tensor or layer to a list.
+    ``loss`` (``data_loss`` + ``penalty``), ``data_loss``, ``penalty`` and ``learning_rate`` are always there: means
+    over the batches of the epoch, as they were before each update; ``learning_rate`` is that of its first batch.
+    ``accuracy`` (``r2`` with the loss ``mse``) is the score of the weights at the end of the epoch on the training set
+    (on evenly spaced rows of a large one); ``val_loss`` (without the penalty, to be held against ``data_loss``) and
+    ``val_accuracy`` come with validation data. Columns of the monitor, such as ``update_ratio``, are dicts from tensor
+    or layer to a list.
 
     Attributes
     ----------

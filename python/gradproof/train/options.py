@@ -65,9 +65,7 @@ class Options:
             given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else repr(optimizer)
             raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
-            raise TypeError(
-                f"schedule: got {schedule!r}, expected a function of the epoch such as gp.schedules.Cosine(20)"
-            )
+            raise TypeError(f"schedule: got {schedule!r}, expected one of gp.schedules, or a function of the epoch")
         if not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"shuffle: got {shuffle!r}, expected True or False")
         names = (frozen,) if isinstance(frozen, str) else tuple(frozen)

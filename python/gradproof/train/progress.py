@@ -14,7 +14,8 @@ _SHOWN = ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2")
 class EpochProgress(Progress):
     """A bar over the batches of all epochs, with the numbers of the last epoch beside it.
 
-    `wanted` is what :class:`~gradproof.check.progress.Progress` takes; a callable is told (batches done, batches in all).
+    `wanted` is what :class:`~gradproof.check.progress.Progress` takes; a callable is told (batches done, batches in
+    all).
     """
 
     def __init__(self, wanted: bool | Callable[[int, int], object] | None, epochs: int, batches: int) -> None:

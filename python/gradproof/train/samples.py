@@ -74,10 +74,8 @@ class Samples:
     def _let_go(self) -> None:
         """Give the pages of a shared map back, which would count as this process's memory; they stay in the cache."""
         file = getattr(self.X, "_mmap", None)
-        shared = self.mapped and getattr(self.X, "mode", "c") in (
-            "r",
-            "r+",
-        )  # a private map would lose what was written
+        # What was written to a private map would be lost.
+        shared = self.mapped and getattr(self.X, "mode", "c") in ("r", "r+")
         if shared and file is not None and hasattr(mmap, "MADV_DONTNEED"):
             file.madvise(mmap.MADV_DONTNEED)
 
@@ -103,8 +101,8 @@ def validation(model: Sequential, given: Any, seen: Array) -> Samples | None:
         if unseen.any():
             first = int(np.argmax(unseen))
             raise ValueError(
-                f"validation_data: y[{first}] is {samples.targets[first]}, a label that does not occur in the {len(seen)} "
-                f"targets trained on"
+                f"validation_data: y[{first}] is {samples.targets[first]}, a label that does not occur "
+                f"in the {len(seen)} targets trained on"
             )
     return samples
 
@@ -117,8 +115,8 @@ def weights(model: Sequential, targets: Array, sample_weight: Any, class_weight:
     sample_weight : array_like, (m,), optional
         Finite numbers >= 0, not all 0.
     class_weight : dict or "balanced", optional
-        Weight of a label, 1 for labels that are not named; ``"balanced"`` gives ``m / (k * count)`` with k the number of
-        classes that occur, as scikit-learn does.
+        Weight of a label, 1 for labels that are not named; ``"balanced"`` gives ``m / (k * count)`` with k the number
+        of classes that occur, as scikit-learn does.
     """
     product: Array | None = None
     if sample_weight is not None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Checkpoint(Callback):
     """Write everything that training needs to go on, see :mod:`gradproof.train.checkpoint`.
 
-    ``model.fit(..., resume=path)`` continues from the file as if nothing had happened; ``gp.load(path)`` gives the model in
-    it. The file is replaced as a whole: at any moment it holds one complete epoch.
+    ``model.fit(..., resume=path)`` continues from the file as if nothing had happened; ``gp.load(path)`` gives the
+    model in it. The file is replaced as a whole: at any moment it holds one complete epoch.
 
     Parameters
     ----------

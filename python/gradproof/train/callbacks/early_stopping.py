@@ -19,8 +19,8 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str, optional
-        Column of the history, ``"val_loss"`` with validation data and ``"loss"`` without if not given. Larger is better for
-        ``accuracy`` and ``r2``, smaller for everything else. Use the development set, never the test set.
+        Column of the history, ``"val_loss"`` with validation data and ``"loss"`` without if not given. Larger is better
+        for ``accuracy`` and ``r2``, smaller for everything else. Use the development set, never the test set.
     patience : int
         Epochs without improvement; the one that reaches it is the last. 0 and 1 both stop at the first.
     min_delta : float
@@ -69,11 +69,11 @@ class EarlyStopping(Callback):
         self._waited += 1
         if self._waited >= self.patience:
             name = self._monitored.name(run)
-            better = (
-                "is a number" if self.best is None else f"is better than the {self.best:.6g} of epoch {self.best_epoch}"
+            best = (
+                f"better than the {self.best:.6g} of epoch {self.best_epoch}" if self.best is not None else "a number"
             )
             restored = f"; the weights are those of epoch {self.best_epoch}" if self._weights else ""
-            run.stop("early stopping", f"no {name} of the last {self._waited} epochs {better}{restored}")
+            run.stop("early stopping", f"no {name} of the last {self._waited} epochs is {best}{restored}")
 
     def on_train_end(self, model: Sequential, run: Run) -> None:
         if self._weights and run.history.stopped not in ("interrupted", "diverged"):

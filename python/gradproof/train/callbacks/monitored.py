@@ -17,8 +17,8 @@ class Monitored:
     Parameters
     ----------
     monitor : str or None
-        Name of the column; None: ``"val_loss"`` with validation data, else ``"loss"``. Of those that end in ``accuracy``
-        or ``r2`` a larger value is better, of all others a smaller one.
+        Name of the column; None: ``"val_loss"`` with validation data, else ``"loss"``. Of those that end in
+        ``accuracy`` or ``r2`` a larger value is better, of all others a smaller one.
     min_delta : float
         By how much a value must be better to count.
     """
