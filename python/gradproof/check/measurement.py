@@ -89,6 +89,13 @@ class Measurement:
         columns = [join(mine, theirs) for mine, theirs in zip(self._columns, other._columns, strict=True)]
         return self._of(columns, self.evaluations + other.evaluations)
 
+    def updated(self, where: Array, part: Measurement) -> Measurement:
+        """The same with the elements `where` replaced, and the evaluations of both."""
+        columns = [column.copy() for column in self._columns]
+        for column, values in zip(columns, part._columns, strict=True):
+            column[where] = values
+        return self._of(columns, part.evaluations)
+
     def either(self, other: Measurement) -> Measurement:
         """Two measurements of one function from base points that differ by rounding.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 from gradproof._config import config
 from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
+from gradproof.check.keywords import validate
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
+from gradproof.check.portions import Terms, measure_portions
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
 from gradproof.check.structured import PROPAGATED, SCHEMES, TEXTBOOK_STEP, Dropout, Point, Scheme, measure_at
-from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat
+from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
+from gradproof.check.tensor_report import Status
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
 
 Array = NDArray[Any]
 
 BURN_IN_RATE = 0.05  # learning rate of the training steps of after_steps
+NEARBY = (0.25, 0.01)  # how far the nearby point is, in sizes of the parameters
 
 
 def check_model(
@@ -38,7 +42,13 @@ def check_model(
     step: float | None = None,
     rtol: float | None = None,
     gradient: ArrayLike | None = None,
+    nearby: bool | None = None,
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
     seed: int = 0,
+    progress: bool | Callable[[int, int], object] | None = None,
+    backend: str | None = None,
+    n_jobs: int = 1,
 ) -> GradientReport:
     """Check the gradient of a network with respect to every parameter, in the precision of the model.
 
@@ -65,8 +75,21 @@ def check_model(
     gradient : array_like, (P,), optional
         Check this gradient in the layout of ``model.theta`` in place of the model's own: one computed by your own
         implementation of the same network. It is compared with the sum of `parts`, and `after_steps` must be (0,).
+    nearby : bool, optional
+        Also check at one generic point nearby, where mistakes that vanish at scales of 1 and shifts of 0 show. By
+        default where a layer is written in Python.
+    max_evaluations : int, optional
+        Budget of evaluations of the loss, a moved parameter counting as one; what is left is ``unchecked``.
+    max_seconds : float, optional
+        Budget of time.
     seed : int
-        Of the entries that the guard picks.
+        Of the entries that the guard picks, and of the nearby point.
+    progress : None, bool or callable
+        None: a bar on a terminal after 2 s. True, False, or ``callable(done, total)``.
+    backend : str, optional
+        Name of a joblib backend ("loky", "threading", "dask", ...) to share the parameters out to (extra `scale`).
+    n_jobs : int
+        Number of joblib workers. The numbers do not depend on it.
 
     Returns
     -------
@@ -82,21 +105,29 @@ def check_model(
     Notes
     -----
     The tolerance of an entry is its rounding error, computed from its condition number: see
-    :mod:`gradproof.check.structured` for cost and memory. A guard compares the structured loop with the ordinary
-    forward pass on random entries of every tensor in every run; if they disagree the verdict is ``inconclusive``.
+    :mod:`gradproof.check.structured` for cost and memory. Interrupted, it gives what is known. A guard compares the
+    structured loop with the ordinary forward pass on random entries of every tensor in every run; if they disagree the
+    verdict is ``inconclusive``.
     """
     chosen = _parts(parts)
     counts = _counts(after_steps)
     _one_of(scheme, SCHEMES, "scheme")
     _one_of(dropout, ("frozen", "off"), "dropout")
     _positive(step, "step")
-    _positive(rtol, "rtol")
+    validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs)
     if not isinstance(model, Sequential):
         raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
-    if gradient is not None and counts != [0]:
-        raise ValueError(f"after_steps: got {after_steps!r}, expected (0,) when a gradient is given")
+    if gradient is not None and (counts != [0] or nearby):
+        other = (
+            "after_steps: got {after_steps!r}, expected (0,)" if counts != [0] else "nearby: got True, expected False"
+        )
+        raise ValueError(f"{other} when a gradient is given")
     subject = model.without_dropout() if dropout == "off" else model
     rng = np.random.default_rng(seed)
+    terms = Terms(max_evaluations, max_seconds, progress, backend, n_jobs)
+
+    def check(subject: Sequential, label: str) -> GradientReport:
+        return _Check(subject, X, y, chosen, scheme, step, rtol, gradient, rng, terms).report(label, seed)
 
     reports, done = [], 0
     for count in counts:
@@ -104,9 +135,15 @@ def check_model(
             subject = subject.copy() if subject is model else subject
             _burn_in(subject, X, y, count - done)
             done = count
-        check = _Check(subject, X, y, chosen, scheme, step, rtol, gradient, rng)
-        label = "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"
-        reports.append(check.report(label, seed))
+        reports.append(check(subject, "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"))
+    if nearby or (nearby is None and gradient is None and has_python(model)):
+        elsewhere = _nearby(subject, X, y, rng)
+        there = None if elsewhere is None else check(elsewhere, "at a nearby point")
+        if there is not None and there.mismatched:
+            reports.append(there)
+            reports[0].label = reports[0].label or "at the point"
+        elif there is not None and there.checked:
+            reports[-1].notes.append("Nothing is wrong at a generic nearby point either.")
     if len(reports) == 1:
         return reports[0]
     shown = next((report for report in reports if not report.ok), reports[-1])
@@ -123,6 +160,22 @@ def check_model(
         label=shown.label,
         notes=shown.notes,
     )
+
+
+def _nearby(model: Sequential, X: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> Sequential | None:
+    """A copy with every parameter moved by a part of its tensor's size; None if the loss is finite at none."""
+    moves = np.zeros(model.layout.size)
+    for entry in model.layout.slices:
+        own = model.theta[entry.offset : entry.stop]
+        size = max(float(np.sqrt(np.mean(np.square(own)))) if entry.size else 0.0, 0.1)
+        moves[entry.offset : entry.stop] = size * rng.choice((-1.0, 1.0), entry.size) * rng.uniform(0.5, 1, entry.size)
+    for reach in NEARBY:
+        moved = model.copy()
+        moved.theta[...] = (model.theta + reach * moves).astype(model.dtype)
+        with np.errstate(all="ignore"):
+            if np.isfinite(moved.loss(X, y)):
+                return moved
+    return None
 
 
 def _burn_in(model: Sequential, X: ArrayLike, y: ArrayLike, steps: int) -> None:
@@ -153,11 +206,13 @@ class _Check:
         rtol: float | None,
         gradient: ArrayLike | None,
         rng: np.random.Generator,
+        terms: Terms,
     ) -> None:
         self.started = time.perf_counter()
         self.subject = Subject(model, X, y)
         self.model, self.X, self.y, self.rtol, self.rng = model, X, y, rtol, rng
-        self.scheme, self.step = scheme, step
+        self.scheme, self.step, self.terms = scheme, step, terms
+        self.skipped: Array | None = None  # parameters that the terms left no room for
         penalized = model.l1 > 0 or model.l2 > 0
         self.parts = tuple(part for part in parts if part == "data" or penalized or parts == ("regularization",))
         self.given = gradient is not None
@@ -176,16 +231,15 @@ class _Check:
         tensors: dict[str, TensorReport] = {}
         reports: dict[str, GradientReport] = {}
         if verdict is None:
-            measured = {part: self._measure(part, point, self.step) for part in self.parts}
-            tensors = self._compare(measured)
-            if any(tensor.mismatched for tensor in tensors.values()):
+            measured = {part: self._measure(part, point) for part in self.parts}
+            tensors, reports = self._compare(measured)
+            wrong = _wrong([tensors, *(report.tensors for report in reports.values())])
+            if wrong.size:
                 verdict = self._repeats(INQUIRIES)
                 if verdict is None:
-                    measured = self._second_opinion(measured)
-                    tensors = self._compare(measured)
+                    measured = self._second_opinion(measured, wrong)
+                    tensors, reports = self._compare(measured)
         if verdict is None:
-            if len(measured) > 1 and not self.given:
-                reports = {part: self._part(part, measured[part]) for part in measured}
             self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
             if "data" in self.parts:
                 verdict = self._guard(point)
@@ -194,6 +248,8 @@ class _Check:
                     f"{point.first} parameters stand in front of a Python layer, or in one: they were measured by "
                     f"ordinary evaluations, whatever the scheme."
                 )
+            if self.terms.stopped:
+                self.notes.append(f"The check ended early: {self.terms.stopped}. What is not decided is not guessed.")
         return GradientReport(
             tensors,
             findings=self.findings,
@@ -208,12 +264,15 @@ class _Check:
             notes=self.notes,
         )
 
-    def _compare(self, measured: Mapping[str, Measurement]) -> dict[str, TensorReport]:
-        """The whole gradient against the sum of the parts."""
+    def _compare(
+        self, measured: Mapping[str, Measurement]
+    ) -> tuple[dict[str, TensorReport], dict[str, GradientReport]]:
+        """The whole gradient against the sum of the parts, and with several parts each of them by itself."""
         total, *others = measured.values()
         for other in others:
             total = total + other
-        return self._tensors(self.analytic, total)
+        apart = measured if others and not self.given else {}
+        return self._tensors(self.analytic, total), {part: self._part(part, apart[part]) for part in apart}
 
     def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
         # Beside a loss of size J and parameters of size 1, derivatives of a millionth of J count as small.
@@ -222,29 +281,46 @@ class _Check:
         a = analytic.astype(np.float64)
         where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
         status, numeric = measured.judge(a, where, scale, self.rtol)
-        columns = (a, numeric, measured.uncertainty, status)
-        return {
-            entry.name: TensorReport(
-                entry.name, entry.shape, *(values[entry.offset : entry.stop] for values in columns)
-            )
-            for entry in slices
-        }
+        uncertainty = measured.uncertainty
+        if self.skipped is not None:
+            status[self.skipped] = Status.UNCHECKED
+            numeric, uncertainty = (np.where(self.skipped, np.nan, values) for values in (numeric, uncertainty))
+        tensors = {}
+        for entry in slices:
+            own = slice(entry.offset, entry.stop)
+            tensor = TensorReport(entry.name, entry.shape, a[own], numeric[own], uncertainty[own], status[own])
+            tensors[entry.name] = tensor
+            if self.skipped is not None and tensor.checked < tensor.size and not tensor.mismatched:
+                tensor.__dict__["verdict"] = Verdict.INCONCLUSIVE
+        return tensors
 
-    def _measure(self, part: str, point: Point, step: float | None) -> Measurement:
-        if part == "data":
-            return measure_at(point, self.scheme, step)
-        return measure_penalty(self.model, len(point.X), self.scheme, step)
+    def _measure(self, part: str, point: Point) -> Measurement:
+        if part == "regularization":
+            return measure_penalty(self.model, len(point.X), self.scheme, self.step)
+        measured, skipped = measure_portions(point, self.scheme, self.step, self.terms)
+        self.skipped = skipped if skipped.any() else None
+        return measured
 
-    def _second_opinion(self, measured: dict[str, Measurement]) -> dict[str, Measurement]:
+    def _second_opinion(self, measured: dict[str, Measurement], wrong: Array) -> dict[str, Measurement]:
         """Before an accusation. Propagated changes: from the model's own base point, where rounding may tip a maximum
         over. With a step of the caller's choice: at that of the scheme; textbook quotients: at a quarter of theirs."""
         point = Point(self.model, self.X, self.y, careful=False)
-        if self.scheme in PROPAGATED and self.step is None:
-            if "data" in measured:
-                measured = {**measured, "data": measured["data"].either(self._measure("data", point, None))}
-            return measured
-        other = None if self.step is not None else TEXTBOOK_STEP[self.scheme, self.model.dtype.name] / 4
-        return {part: first.widened(self._measure(part, point, other)) for part, first in measured.items()}
+        propagated = self.scheme in PROPAGATED and self.step is None
+        other = None
+        if not propagated and self.step is None:
+            other = TEXTBOOK_STEP[self.scheme, self.model.dtype.name] / 4
+        opinions = dict(measured)
+        for part, first in measured.items():
+            if part == "data":
+                second = measure_at(point, self.scheme, other, wrong)
+                joined = first[wrong].either(second) if propagated else first[wrong].widened(second)
+            elif propagated:
+                continue
+            else:
+                second = measure_penalty(self.model, len(point.X), self.scheme, other)
+                joined = first[wrong].widened(second[wrong])
+            opinions[part] = first.updated(wrong, joined)
+        return opinions
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
         gradient = self.subject.gradient((part,))
@@ -308,6 +384,16 @@ def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientRep
                 continue
             message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
             yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
+
+
+def _wrong(comparisons: Sequence[Mapping[str, TensorReport]]) -> Array:
+    """Indices into theta of the entries that do not match in one of several comparisons."""
+    wrong: set[int] = set()
+    for tensors in comparisons:
+        if any(tensor.mismatched for tensor in tensors.values()):
+            status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
+            wrong.update(np.flatnonzero((status == Status.MISMATCH) | (status == Status.KINK_MISMATCH)).tolist())
+    return np.array(sorted(wrong), np.int64)
 
 
 def _environment(seed: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Subject:
     def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> None:
         self.model, self.X, self.y = model, X, y
         self.findings: list[Finding] = []
-        self.has_python = any(isinstance(node.layer, Layer) for node in model.structure.nodes)
+        self.has_python = has_python(model)
 
     def gradient(self, parts: tuple[str, ...]) -> Array:
         """The gradient that ``loss_and_gradient`` gives, the caller's own copy; the model stays as it was.
@@ -111,6 +111,11 @@ class Subject:
         where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
         message = f"At this point {where} is NaN or infinite."
         return Verdict.NONFINITE, Finding("nonfinite", bad[0] if bad else None, message)
+
+
+def has_python(model: Sequential) -> bool:
+    """Whether a layer of the model is written in Python."""
+    return any(isinstance(node.layer, Layer) for node in model.structure.nodes)
 
 
 def flat(gradient: ArrayLike, model: Sequential, name: str = "gradient") -> Array:

@@ -1,0 +1,167 @@
+"""Measure a network portion by portion: with a budget, a progress bar, an interrupt in between, or by several workers.
+
+A portion is some columns of one layer with all parameters that feed them, which is what the structured loop does in one
+go: the numbers are those of a pass over everything, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradproof.check.measurement import Measurement
+from gradproof.check.progress import Progress
+from gradproof.check.structured import PROPAGATED, Point, Scheme, measure_at
+from gradproof.nn.model import Sequential
+from gradproof.nn.plan import Op, Plan
+
+Array = NDArray[Any]
+
+WORK: Final = 2e8  # multiplications of a portion: a few hundredths of a second
+LONG: Final = 4e9  # from here on a check goes by portions unasked, so that it can be interrupted
+ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
+STACKED: Final = 64  # entries of a portion in front of a Python layer
+
+
+@dataclass
+class Terms:
+    """How much may be spent, who is told, and who does the work.
+
+    Attributes
+    ----------
+    max_evaluations, max_seconds, progress, backend, n_jobs
+        As for :func:`gradproof.check_gradients`.
+    stopped : str
+        Why the measurement ended early; empty if it did not.
+    """
+
+    max_evaluations: int | None = None
+    max_seconds: float | None = None
+    progress: bool | Callable[[int, int], object] | None = None
+    backend: str | None = None
+    n_jobs: int = 1
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        self._started, self._spent = time.monotonic(), 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything but one pass over everything was asked for."""
+        limited = self.max_evaluations is not None or self.max_seconds is not None
+        return limited or self.progress not in (None, False) or self.backend is not None or self.n_jobs != 1
+
+    def spent(self, evaluations: int) -> bool:
+        """Account for so many evaluations. Whether the budget is used up."""
+        self._spent += evaluations
+        if self.max_evaluations is not None and self._spent >= self.max_evaluations:
+            self.stopped = f"max_evaluations={self.max_evaluations} is used up"
+        elif self.max_seconds is not None and time.monotonic() - self._started >= self.max_seconds:
+            self.stopped = f"max_seconds={self.max_seconds:g} is used up"
+        return bool(self.stopped)
+
+
+def measure_portions(point: Point, scheme: Scheme, step: float | None, terms: Terms) -> tuple[Measurement, Array]:
+    """:func:`~gradproof.check.structured.measure_at` for all parameters, as far as the terms allow.
+
+    Returns
+    -------
+    measured : Measurement
+    skipped : bool array
+        Parameters that were not measured; what `measured` holds there means nothing.
+    """
+    size = point.model.layout.size
+    if not terms.asked and sum(_costs(point)) < LONG:
+        return measure_at(point, scheme, step), np.zeros(size, bool)
+    portions = list(_portions(point, terms.max_evaluations))
+    places: list[Array] = [np.empty(0, np.int64)]
+    parts: list[Measurement] = [Measurement.smooth(np.empty(0), np.empty(0), np.empty(0), 0)]
+    try:
+        with Progress(terms.progress, size, every_call=True) as bar:
+            if not terms.spent(0):
+                for entries, part in zip(portions, _measured(point, scheme, step, portions, terms), strict=False):
+                    places.append(entries)
+                    parts.append(part)
+                    bar.advance(entries.size)
+                    if terms.spent(part.evaluations) and bar.done < size:
+                        break
+                else:
+                    terms.stopped = ""
+    except KeyboardInterrupt:
+        terms.stopped = "interrupted"
+    done = np.concatenate(places)
+    skipped = np.ones(size, bool)
+    skipped[done] = False
+    left = np.flatnonzero(skipped)
+    nothing = Measurement.smooth(np.zeros(left.size), np.full(left.size, np.inf), np.zeros(left.size), 0)
+    return Measurement.joined([*parts, nothing])[np.argsort(np.concatenate([done, left]), kind="stable")], skipped
+
+
+def _measured(
+    point: Point, scheme: Scheme, step: float | None, portions: list[Array], terms: Terms
+) -> Iterator[Measurement]:
+    """The measurements of the portions, in their order."""
+    if terms.backend is None and terms.n_jobs == 1:
+        yield from (measure_at(point, scheme, step, entries) for entries in portions)
+        return
+    try:
+        import joblib
+    except ImportError as error:
+        raise ImportError("backend= and n_jobs= need joblib: pip install gradproof[scale]") from error
+    run = joblib.Parallel(n_jobs=terms.n_jobs, backend=terms.backend, return_as="generator")
+    model, X, y = point.model, point.X, point.targets
+    yield from run(joblib.delayed(_shard)(model, X, y, scheme, step, entries) for entries in portions)
+
+
+def _shard(
+    model: Sequential, X: ArrayLike, y: ArrayLike, scheme: Scheme, step: float | None, entries: Array
+) -> Measurement:
+    return measure_at(Point(model, X, y, careful=scheme in PROPAGATED), scheme, step, entries)
+
+
+def _portions(point: Point, max_evaluations: int | None) -> Iterator[Array]:
+    """Indices into theta, ascending in each portion: some columns of every layer before more of any."""
+    ops = _rows(point)
+    most = point.model.layout.size if max_evaluations is None else max_evaluations // (len(ops) + 1)
+    ahead = np.arange(point.first)
+    layers: list[list[Array]] = [[ahead[at : at + STACKED] for at in range(0, len(ahead), STACKED)]]
+    for cost, op in zip(_costs(point), ops, strict=True):
+        rows = int(op[1]) if op[0] == Op.DENSE else 1
+        columns = int(op[2])
+        width = max(1, min(int(WORK * columns / max(cost, 1.0)), most // (rows + 1), columns))
+        layers.append([_columns(op, rows, at, min(at + width, columns)) for at in range(0, columns, width)])
+    for together in zip_longest(*layers):
+        yield from (entries for entries in together if entries is not None and entries.size)
+
+
+def _columns(op: Array, rows: int, begin: int, end: int) -> Array:
+    """The parameters that feed the columns begin .. end-1 of an op."""
+    _, _, columns, weight, bias, _ = (int(value) for value in op)
+    chosen = np.arange(begin, end)
+    weights = (weight + np.arange(rows)[:, None] * columns + chosen).ravel()
+    return np.concatenate([weights, bias + chosen]) if bias >= 0 else weights
+
+
+def _rows(point: Point) -> list[Array]:
+    """The ops of the last plan that have parameters."""
+    segment = point.model.segments[-1]
+    return [op for op in segment.ops if op[3] >= 0] if isinstance(segment, Plan) else []
+
+
+def _costs(point: Point) -> list[float]:
+    """Multiplications of the structured loop for each op with parameters: rows, and the products behind the second."""
+    segment = point.model.segments[-1]
+    if not isinstance(segment, Plan):
+        return []
+    ops = segment.ops
+    products = np.where(ops[:, 0] == Op.DENSE, ops[:, 1] * ops[:, 2], ops[:, 1]).astype(float)
+    behind = np.append(np.cumsum(products[::-1])[::-1], [0.0] * 3) + float(ops[-1, 2])
+    rows = np.where(ops[:, 0] == Op.DENSE, ops[:, 1], 1) + 1.0
+    cost = rows * ops[:, 2] * len(point.X) * (ROW + behind[3:])
+    return [float(cost[k]) for k in range(len(ops)) if ops[k, 3] >= 0]
