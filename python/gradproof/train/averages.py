@@ -131,4 +131,4 @@ def _numeric(x: ArrayLike, name: str) -> Any:
     array = validate.numeric(x, name)
     if array.dtype != np.float32:
         array = array.astype(np.float64)
-    return float(array) if array.ndim == 0 and not isinstance(x, np.ndarray) else array.copy()
+    return float(array) if array.ndim == 0 else array.copy()
