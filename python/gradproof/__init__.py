@@ -33,6 +33,7 @@ from gradproof.nn.layers import (
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
 from gradproof.train import averages, callbacks, schedules
+from gradproof.train.finder import find_learning_rate
 from gradproof.train.history import History
 from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
 
@@ -72,6 +73,7 @@ __all__ = [
     "compare_precisions",
     "config",
     "data",
+    "find_learning_rate",
     "kernels",
     "layers",
     "load",
