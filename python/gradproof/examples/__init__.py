@@ -1,0 +1,3 @@
+"""Small programs to run and read: ``python -m gradproof.examples.<name>``."""
+
+from __future__ import annotations
