@@ -1,4 +1,4 @@
-"""One network in both precisions: how exactly quotients of differences, and propagated differences, give its gradient."""
+"""One network in both precisions: how exactly quotients of differences, and propagated differences, can check it."""
 
 from __future__ import annotations
 
