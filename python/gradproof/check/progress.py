@@ -29,6 +29,8 @@ class Progress:
         Whether :meth:`advance` looks at the clock each time; else, as it is called for single entries, at one in 16.
     """
 
+    _transient = True  # whether the bar goes away at the end
+
     def __init__(
         self,
         wanted: bool | Callable[[int, int], object] | None,
@@ -67,14 +69,16 @@ class Progress:
             from rich.console import Console
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._bar = Bar(console=Console(stderr=True), transient=self._transient)
             self._task = self._bar.add_task(self._text, total=self.total)
             self._bar.start()
-        self._bar.update(self._task, completed=self.done, description=self._text)
+        self._bar.update(self._task, completed=self.done)
 
     def describe(self, text: str) -> None:
         """What stands before the bar from now on."""
         self._text = text
+        if self._bar is not None:
+            self._bar.update(self._task, description=text)
 
     def __enter__(self: Self) -> Self:
         return self

@@ -58,6 +58,11 @@ def nonnegative(value: Any, name: str) -> float:
 
 def inputs(X: Any, n_in: int, dtype: np.dtype[Any], name: str = "X") -> Array:
     """A batch of inputs, as a finite C-contiguous (m, n_in) array of the model's dtype."""
+    return finite(table(X, n_in, name), dtype, name)
+
+
+def table(X: Any, n_in: int, name: str = "X") -> Array:
+    """Real numbers of shape (m, n_in), whatever they are."""
     array = numeric(X, name)
     if array.ndim != 2:
         hint = " (one sample is X.reshape(1, -1))" if array.ndim == 1 else ""
@@ -66,7 +71,7 @@ def inputs(X: Any, n_in: int, dtype: np.dtype[Any], name: str = "X") -> Array:
         raise ValueError(f"{name}: got {array.shape[1]} features, expected {n_in}")
     if array.shape[0] == 0:
         raise ValueError(f"{name}: got no rows, expected at least one")
-    return finite(array, dtype, name)
+    return array
 
 
 def numeric(value: Any, name: str) -> Array:

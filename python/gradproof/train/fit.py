@@ -124,6 +124,7 @@ def fit(
     samples = data.Samples(model, X, y)
     chosen = options.Options.of(model, len(samples), optimizer, schedule, epochs, batch_size, seed, frozen, shuffle)
     options.check_augment(augment)
+    options.flag(monitor, "monitor")
     validation = data.validation(model, validation_data, samples.targets)
     weights = data.weights(model, samples.targets, sample_weight, class_weight)
     watchers = options.in_order(callbacks)

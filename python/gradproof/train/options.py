@@ -66,8 +66,7 @@ class Options:
             raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
             raise TypeError(f"schedule: got {schedule!r}, expected one of gp.schedules, or a function of the epoch")
-        if not isinstance(shuffle, (bool, np.bool_)):
-            raise TypeError(f"shuffle: got {shuffle!r}, expected True or False")
+        flag(shuffle, "shuffle")
         names = (frozen,) if isinstance(frozen, str) else tuple(frozen)
         frozen_runs(names, model.layout)
         if batch_size is None:
@@ -79,7 +78,7 @@ class Options:
             min(m, validate.whole(batch_size, "batch_size", 1, 2**63 - 1)),
             validate.whole(seed, "seed", 0, 2**64 - 1),
             names,
-            bool(shuffle),
+            shuffle,
         )
 
     @property
@@ -133,6 +132,12 @@ def in_order(callbacks: Any) -> list[Callback]:
             given = f"the class {callback.__name__}" if isinstance(callback, type) else type(callback).__name__
             raise TypeError(f"callbacks[{index}]: got {given}, expected an instance of gp.callbacks.Callback")
     return sorted(callbacks, key=lambda callback: callback.order)
+
+
+def flag(value: Any, name: str) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected True or False")
 
 
 def check_augment(augment: Any) -> None:

@@ -18,6 +18,8 @@ class EpochProgress(Progress):
     all).
     """
 
+    _transient = False
+
     def __init__(self, wanted: bool | Callable[[int, int], object] | None, epochs: int, batches: int) -> None:
         super().__init__(wanted, epochs * batches, "Training", every_call=True)
         self._batches = batches

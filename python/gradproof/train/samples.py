@@ -36,8 +36,7 @@ class Samples:
     def __init__(self, model: Sequential, X: Any, y: Any) -> None:
         self.mapped = isinstance(X, np.memmap)
         if self.mapped:
-            validate.numeric(X, "X")
-            validate.inputs(np.zeros((min(X.ndim and len(X), 1), *X.shape[1:])), model.input_size, model.dtype)
+            validate.table(X, model.input_size)
         self.X = X if self.mapped else validate.inputs(X, model.input_size, model.dtype)
         self._dtype = model.dtype
         self.targets = model._targets(y, len(self.X))
@@ -75,7 +74,7 @@ class Samples:
         """Give the pages of a shared map back, which would count as this process's memory; they stay in the cache."""
         file = getattr(self.X, "_mmap", None)
         # What was written to a private map would be lost.
-        shared = self.mapped and getattr(self.X, "mode", "c") in ("r", "r+")
+        shared = self.mapped and getattr(self.X, "mode", "c") in ("r", "r+", "w+")
         if shared and file is not None and hasattr(mmap, "MADV_DONTNEED"):
             file.madvise(mmap.MADV_DONTNEED)
 

@@ -13,7 +13,8 @@ _SHUFFLE, _AUGMENT, _SPLIT = 1, 2, 3
 
 def _generator(seed: int, stream: int, epoch: int, batch: int) -> np.random.Generator:
     # The lowest word of the counter runs while numbers are drawn; the upper ones never meet.
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, batch, epoch]))
+    key, counter = np.array([seed, stream], np.uint64), np.array([0, 0, batch, epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def order(seed: int, epoch: int, m: int) -> NDArray[np.int64]:
