@@ -64,7 +64,13 @@ class SanityCheck:
 
 @dataclass(frozen=True)
 class SanityReport:
-    """What :func:`sanity_check` found; true when no check failed."""
+    """What :func:`sanity_check` found; true when no check failed.
+
+    Attributes
+    ----------
+    checks : tuple of SanityCheck
+        One for each thing that was looked at.
+    """
 
     checks: tuple[SanityCheck, ...]
 

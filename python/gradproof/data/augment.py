@@ -129,7 +129,13 @@ class Shift:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add normal noise of a standard deviation to every value."""
+    """Add normal noise to every value.
+
+    Parameters
+    ----------
+    std : float
+        Its standard deviation, at least 0.
+    """
 
     std: float = 0.1
 

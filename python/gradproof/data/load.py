@@ -182,7 +182,13 @@ def load_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
 
 
 def load_npy(path: PathLike) -> Array:
-    """The array of numbers in a file that ``np.save`` wrote; errors as in :func:`load_npz`."""
+    """The array of numbers in a file that ``np.save`` wrote; errors as in :func:`load_npz`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    """
 
     def read(file: IO[bytes]) -> Array:
         array = np.load(file, allow_pickle=False)
@@ -195,6 +201,11 @@ def load_npy(path: PathLike) -> Array:
 
 def load_csv(path: PathLike) -> tuple[Array, Array]:
     """Numbers separated by commas, targets in the last column; a first line without any number is a header.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
 
     Returns
     -------

@@ -45,7 +45,14 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False)
 
 
 def dense_forward(x: Any, W: Any, b: Any = None) -> Array:
-    """``y = x W + b``: x (m, n_in), W (n_in, n_out), b (n_out,) or None; returns y (m, n_out)."""
+    """``y = x W + b``, of shape (m, n_out).
+
+    Parameters
+    ----------
+    x : array (m, n_in)
+    W : array (n_in, n_out)
+    b : array (n_out,), optional
+    """
     x = floats(x, "x", ("m", "n_in"))
     W = floats(W, "W", (x.shape[1], "n_out"), ("x", x))
     bias = None if b is None else floats(b, "b", (W.shape[1],), ("x", x))
@@ -77,52 +84,104 @@ def dense_backward(dy: Any, x: Any, W: Any) -> tuple[Array, Array, Array]:
 
 # ---- Activations ----
 def relu_forward(x: Any) -> Array:
-    """``y = max(x, 0)`` for x of any shape."""
+    """``y = max(x, 0)``.
+
+    Parameters
+    ----------
+    x : array, of any shape
+    """
     return _forward(_core.relu_forward, x)
 
 
 def relu_backward(dy: Any, x: Any) -> Array:
-    """``dx = dy`` where x > 0, else 0, for dy and x of one shape."""
+    """``dx = dy`` where x > 0, else 0.
+
+    Parameters
+    ----------
+    dy, x : array, of one shape
+    """
     return _backward(_core.relu_backward, dy, x, "x")
 
 
 def leaky_relu_forward(x: Any, slope: float) -> Array:
-    """``y = x`` where x > 0, else ``slope x``, for x of any shape."""
+    """``y = x`` where x > 0, else ``slope x``.
+
+    Parameters
+    ----------
+    x : array, of any shape
+    slope : float
+    """
     return _forward(_core.leaky_relu_forward, x, _slope(slope))
 
 
 def leaky_relu_backward(dy: Any, x: Any, slope: float) -> Array:
-    """``dx = dy`` where x > 0, else ``slope dy``, for dy and x of one shape."""
+    """``dx = dy`` where x > 0, else ``slope dy``.
+
+    Parameters
+    ----------
+    dy, x : array, of one shape
+    slope : float
+    """
     return _backward(_core.leaky_relu_backward, dy, x, "x", _slope(slope))
 
 
 def tanh_forward(x: Any) -> Array:
-    """``y = tanh x`` for x of any shape."""
+    """``y = tanh x``.
+
+    Parameters
+    ----------
+    x : array, of any shape
+    """
     return _forward(_core.tanh_forward, x)
 
 
 def tanh_backward(dy: Any, y: Any) -> Array:
-    """``dx = dy (1 - y^2)``, for dy and the result y of `tanh_forward`."""
+    """``dx = dy (1 - y^2)``.
+
+    Parameters
+    ----------
+    dy, y : array, of one shape; `y` is the result of `tanh_forward`
+    """
     return _backward(_core.tanh_backward, dy, y, "y")
 
 
 def sigmoid_forward(x: Any) -> Array:
-    """``y = 1 / (1 + e^-x)`` for x of any shape."""
+    """``y = 1 / (1 + e^-x)``.
+
+    Parameters
+    ----------
+    x : array, of any shape
+    """
     return _forward(_core.sigmoid_forward, x)
 
 
 def sigmoid_backward(dy: Any, y: Any) -> Array:
-    """``dx = dy y (1 - y)``, for dy and the result y of `sigmoid_forward`."""
+    """``dx = dy y (1 - y)``.
+
+    Parameters
+    ----------
+    dy, y : array, of one shape; `y` is the result of `sigmoid_forward`
+    """
     return _backward(_core.sigmoid_backward, dy, y, "y")
 
 
 def softmax_forward(x: Any) -> Array:
-    """``y = e^x / sum of e^x`` over each row of x (m, n)."""
+    """``y = e^x / sum of e^x``, over each row.
+
+    Parameters
+    ----------
+    x : array (m, n)
+    """
     return _forward(_core.softmax_forward, floats(x, "x", ("m", "n")))
 
 
 def softmax_backward(dy: Any, y: Any) -> Array:
-    """``dx = y (dy - sum of dy y)``, the sum over each row; dy and the result y of `softmax_forward` (m, n)."""
+    """``dx = y (dy - sum of dy y)``, the sum over each row.
+
+    Parameters
+    ----------
+    dy, y : array (m, n); `y` is the result of `softmax_forward`
+    """
     return _backward(_core.softmax_backward, floats(dy, "dy", ("m", "n")), y, "y")
 
 
@@ -153,7 +212,14 @@ def maxout_forward(x: Any, pieces: int) -> tuple[Array, NDArray[np.int32]]:
 
 
 def maxout_backward(dy: Any, winner: Any, pieces: int) -> Array:
-    """``dx = dy`` for the piece that won, 0 for the others: dy and winner (m, units), dx (m, units * pieces)."""
+    """``dx = dy`` for the piece that won, 0 for the others, of shape (m, units * pieces).
+
+    Parameters
+    ----------
+    dy : array (m, units)
+    winner : int32 array (m, units), of `maxout_forward`
+    pieces : int, at least 1
+    """
     pieces = validate.whole(pieces, "pieces", 1, 2**31 - 1)
     dy = floats(dy, "dy", ("m", "units"))
     winner = integers(winner, "winner", dy.shape, pieces, np.int32)
@@ -190,12 +256,22 @@ def dropout_mask(
 
 
 def dropout_forward(x: Any, mask: Any) -> Array:
-    """``y = x mask``, for x and mask of one shape."""
+    """``y = x mask``.
+
+    Parameters
+    ----------
+    x, mask : array, of one shape
+    """
     return _backward(_core.dropout_forward, x, mask, "mask", first="x")
 
 
 def dropout_backward(dy: Any, mask: Any) -> Array:
-    """``dx = dy mask``, for dy and mask of one shape."""
+    """``dx = dy mask``.
+
+    Parameters
+    ----------
+    dy, mask : array, of one shape
+    """
     return _backward(_core.dropout_backward, dy, mask, "mask")
 
 
@@ -229,7 +305,14 @@ def batch_norm_forward(
 def batch_norm_inference(
     x: Any, gamma: Any, beta: Any, running_mean: Any, running_variance: Any, epsilon: float = 1e-5
 ) -> Array:
-    """``y = gamma (x - running_mean) / sqrt(running_variance + epsilon) + beta``: x (m, n), the others (n,)."""
+    """``y = gamma (x - running_mean) / sqrt(running_variance + epsilon) + beta``.
+
+    Parameters
+    ----------
+    x : array (m, n)
+    gamma, beta, running_mean, running_variance : array (n,)
+    epsilon : float, positive
+    """
     x = floats(x, "x", ("m", "n"))
     vector, like = x.shape[1:], ("x", x)
     gamma, beta = floats(gamma, "gamma", vector, like), floats(beta, "beta", vector, like)
@@ -267,7 +350,18 @@ def batch_norm_backward(dy: Any, x_hat: Any, inv_std: Any, gamma: Any) -> tuple[
 def batch_norm_update(
     running_mean: Any, running_variance: Any, mean: Any, variance: Any, decay: float = 0.9
 ) -> tuple[Array, Array]:
-    """``running = decay running + (1 - decay) batch`` for mean and variance (n,); returns new arrays."""
+    """``running = decay running + (1 - decay) batch``, for the mean and the variance.
+
+    Parameters
+    ----------
+    running_mean, running_variance, mean, variance : array (n,)
+    decay : float in [0, 1]
+
+    Returns
+    -------
+    running_mean, running_variance
+        New arrays.
+    """
     mean = floats(mean, "mean", ("n",))
     variance = floats(variance, "variance", mean.shape, ("mean", mean))
     running_mean = floats(running_mean, "running_mean", mean.shape, ("mean", mean)).copy()

@@ -91,14 +91,26 @@ def mse(predictions: Any, targets: Any) -> tuple[float, Array]:
 
 
 def l1(W: Any, coefficient: float) -> tuple[float, Array]:
-    """``c sum |W|`` and its gradient ``c sign(W)``, with ``sign(0) = 0``, for W of any shape and c >= 0."""
+    """``c sum |W|`` and its gradient ``c sign(W)``, with ``sign(0) = 0``.
+
+    Parameters
+    ----------
+    W : array, of any shape
+    coefficient : float c >= 0
+    """
     W = floats(W, "W")
     dW = np.zeros_like(W)
     return _core.l1(dW, W, number(coefficient, "coefficient", 0, inf, "a number >= 0")), dW
 
 
 def l2(W: Any, coefficient: float) -> tuple[float, Array]:
-    """``c/2 sum W^2`` and its gradient ``c W``, for W of any shape and c >= 0."""
+    """``c/2 sum W^2`` and its gradient ``c W``.
+
+    Parameters
+    ----------
+    W : array, of any shape
+    coefficient : float c >= 0
+    """
     W = floats(W, "W")
     dW = np.zeros_like(W)
     return _core.l2(dW, W, number(coefficient, "coefficient", 0, inf, "a number >= 0")), dW

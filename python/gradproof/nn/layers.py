@@ -68,7 +68,13 @@ class ReLU(BuiltIn):
 
 @dataclass(frozen=True)
 class LeakyReLU(BuiltIn):
-    """``y = x if x > 0 else slope * x``; the derivative at 0 is taken as `slope`."""
+    """``y = x if x > 0 else slope * x``; the derivative at 0 is taken as `slope`.
+
+    Parameters
+    ----------
+    slope : float
+        Any finite number.
+    """
 
     slope: float = 0.01
 

@@ -258,7 +258,13 @@ class WarmUp(_Schedule):
 
 
 def by_batch(schedule: Schedule | None) -> bool:
-    """Whether the rate also changes within an epoch."""
+    """Whether the rate also changes within an epoch.
+
+    Parameters
+    ----------
+    schedule : schedule, function of the epoch, or None
+        None is a constant rate.
+    """
     return bool(getattr(schedule, "by_batch", False))
 
 

@@ -37,6 +37,11 @@ Tape: TypeAlias = list[Any]
 class Sequential(Network):
     """The twin of :class:`gradproof.Sequential`: the same arguments, parameter names, layout of theta and methods.
 
+    Parameters
+    ----------
+    layers, input_size, loss, l1, l2, dtype, seed
+        As there.
+
     Examples
     --------
     >>> twin = reference.Sequential(model.layers, model.input_size, model.loss_name, seed=model.seed)
