@@ -1,11 +1,11 @@
-"""Other people's gradients: PyTorch, JAX, and the pytest plugin. Each is imported only when asked for."""
+"""Other people's libraries: PyTorch, JAX, scikit-learn, pytest and ONNX. Each is imported only when asked for."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
-FRAMEWORKS = ("torch", "jax")
+FRAMEWORKS = ("torch", "jax", "sklearn")
 
 
 def framework(name: str) -> ModuleType:
@@ -13,7 +13,7 @@ def framework(name: str) -> ModuleType:
 
     Parameters
     ----------
-    name : {"torch", "jax"}
+    name : {"torch", "jax", "sklearn"}
         The framework.
 
     Raises

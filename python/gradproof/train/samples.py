@@ -25,41 +25,49 @@ class Samples:
 
     Attributes
     ----------
-    X : ndarray, (m, n_in)
-        Of the model's dtype and in C order; or a memory map as it is, of which only rows are ever copied.
+    X : ndarray or sparse matrix of SciPy, (m, n_in)
+        Of the model's dtype and in C order; or a memory map or sparse matrix, of which only rows are ever copied.
     targets : ndarray
         As the loss takes them.
     mapped : bool
-        Whether `X` is such a memory map.
+        Whether `X` is such a memory map or sparse matrix.
     """
 
     def __init__(self, model: Sequential, X: Any, y: Any) -> None:
-        self.mapped = isinstance(X, np.memmap)
-        if self.mapped:
+        self._sparse = hasattr(X, "tocsr")
+        self.mapped = self._sparse or isinstance(X, np.memmap)
+        if self._sparse:
+            X = X.tocsr()
+            validate.inputs(X[:1].toarray(), model.input_size, model.dtype)
+        elif self.mapped:
             validate.table(X, model.input_size)
         self.X = X if self.mapped else validate.inputs(X, model.input_size, model.dtype)
         self._dtype = model.dtype
-        self.targets = model._targets(y, len(self.X))
+        self.targets = model._targets(y, len(self))
         if self.mapped:
             for _ in self.blocks():
                 pass
 
     def __len__(self) -> int:
-        return len(self.X)
+        return int(self.X.shape[0])
 
     def gather(self, rows: NDArray[np.int64]) -> Array:
         """These rows, a copy."""
-        batch = np.asarray(self.X[rows], dtype=self._dtype, order="C")
+        batch = np.asarray(self._dense(rows), dtype=self._dtype, order="C")
         self._let_go()
         return batch
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """All rows, in order and a few at a time: where each block starts, and the block."""
-        count = len(self) if not self.mapped else max(1, _BLOCK // max(1, self.X.itemsize * self.X.shape[1]))
+        count = len(self) if not self.mapped else max(1, _BLOCK // max(1, self.X.dtype.itemsize * self.X.shape[1]))
         for start in range(0, len(self), count):
-            block = np.asarray(self.X[start : start + count])
+            block = self._dense(slice(start, start + count))
             yield start, self._checked(block, start) if self.mapped else block
             self._let_go()
+
+    def _dense(self, rows: Any) -> Array:
+        chosen: Any = self.X[rows]
+        return np.asarray(chosen.toarray() if self._sparse else chosen)
 
     def _checked(self, block: Array, start: int) -> Array:
         with np.errstate(over="ignore"):
