@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TypeAlias
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+PathLike: TypeAlias = str | os.PathLike[str]
 
 _STANDARD_STREAMS = (1, 2)
 
