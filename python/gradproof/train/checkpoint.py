@@ -87,7 +87,7 @@ class Found:
         for name, slot in self.slots.items():
             run.state.slots[name][...] = slot
         run.state.step = self.step
-        self.history.settings = run.history.settings
+        self.history.settings |= run.history.settings
         run.history = self.history
         if self.stopping is not None:
             run.stop(*self.stopping)

@@ -102,6 +102,10 @@ class History:
         A name such as ``"update_ratio/dense_0.W"`` belongs into the dict of that column. What is new, or missing this
         time, holds nan where it has no value.
         """
+        for name in values:
+            group, slash, _ = name.partition("/")
+            if group in self and isinstance(self._columns[group], dict) != bool(slash):
+                raise ValueError(f"{name}: there is a column {group!r} of the other kind")
         self.epochs.append(int(epoch))
         for name, value in values.items():
             self._list(name).append(float(value))
@@ -113,8 +117,6 @@ class History:
         before = [nan] * (len(self.epochs) - 1)
         group, slash, key = name.partition("/")
         column = self._columns.setdefault(group, {} if slash else before)
-        if isinstance(column, dict) != bool(slash):
-            raise ValueError(f"{name}: there is a column {group!r} of the other kind")
         return column.setdefault(key, before) if isinstance(column, dict) else column
 
     def row(self, index: int) -> dict[str, float]:
