@@ -80,7 +80,10 @@ class Sequential(Network):
         return self._segments
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspaces": {}, "_session": None}  # copies, conversions and pickles start without
+        # Copies, conversions and pickles start without.
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("_segments", "_workspaces", "_session")
+        }
 
     def step(self, x: ArrayLike, y: ArrayLike, optimizer: Any, state: Any, learning_rate: float | None = None) -> float:
         session = self._session

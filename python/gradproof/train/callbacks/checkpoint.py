@@ -54,6 +54,9 @@ class Checkpoint(Callback):
 
     def on_train_begin(self, model: Sequential, run: Run) -> None:
         self._monitored.best = None
+        folder = os.path.dirname(os.path.realpath(self.path))
+        if not os.path.isdir(folder):  # to be known before an epoch has been spent
+            raise FileNotFoundError(f"path is {os.fspath(self.path)!r}, but there is no folder {folder!r}")
 
     def on_epoch_end(self, model: Sequential, run: Run) -> None:
         last = run.epoch + 1 == run.epochs or run.stopping is not None
