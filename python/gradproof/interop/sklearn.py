@@ -267,7 +267,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         rate = schedules.rate(self._schedule(m), optimizer.learning_rate, epoch)
         order = streams.order(model.seed, epoch, m) if self.shuffle else np.arange(m)
         division = Division(model, m, self._batch_size(m))
-        losses = []
+        losses, sizes = [], division.stops - division.starts
         for start, stop in zip(division.starts, division.stops, strict=True):
             rows = order[start:stop]
             step = Step(model, _dense(X[rows]), targets[rows], optimizer, self._state, rows=m,
@@ -276,7 +276,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             if not np.isfinite(losses[-1]):
                 warnings.warn("Training diverged: the loss is not finite.", ConvergenceWarning, stacklevel=3)
                 break
-        self.loss_ = self._loss_scale() * float(np.mean(losses))
+        self.loss_ = self._loss_scale() * float(np.average(losses, weights=sizes[: len(losses)]))
         self.loss_curve_.append(self.loss_)
         self.best_loss_ = min(self.loss_curve_)
         self.n_iter_ = 1
@@ -646,7 +646,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         unknown = self.classes_[codes] != y
         if np.any(unknown):
             raise ValueError(
-                f"`y` has classes not in `self.classes_`, such as {y[np.argmax(unknown)]!r}. "
+                f"`y` has classes not in `self.classes_`, such as {y[np.argmax(unknown)]}. "
                 f"`self.classes_` has {self.classes_}."
             )
         return codes if len(self.classes_) > 1 else np.ones_like(codes)

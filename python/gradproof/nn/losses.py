@@ -72,7 +72,7 @@ class _Multiclass(Loss):
         if outside.any():
             first = int(np.argmax(outside))
             raise ValueError(f"y: y[{first}] is {labels[first]}, expected labels from 0 to {n_out - 1}")
-        return np.ascontiguousarray(labels, dtype=np.int64)
+        return np.require(labels, np.int64, ["C", "A"])
 
     def predict(self, scores: Array) -> Array:
         return np.argmax(scores, axis=1)
@@ -164,7 +164,8 @@ class MeanSquaredError(Loss):
     def score(self, predicted: Array, targets: Array) -> float:
         """R² = 1 - residual / total sum of squares, mean over the outputs; a constant output scores 1 or 0."""
         t = targets.astype(np.float64)
-        residual = np.square(predicted.reshape(t.shape) - t).sum(axis=0)
+        with np.errstate(over="ignore"):  # of a network that diverges: R² is then -inf
+            residual = np.square(predicted.reshape(t.shape) - t).sum(axis=0)
         total = np.square(t - t.mean(axis=0)).sum(axis=0)
         constant = total == 0
         r2 = 1 - residual / np.where(constant, 1, total)
