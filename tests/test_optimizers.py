@@ -299,17 +299,18 @@ def test_a_gradient_that_is_zero_moves_nothing(dtype):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 is slow with subnormal numbers")
 @pytest.mark.parametrize("name", ["momentum", "rmsprop", "adam"])
-def test_averages_of_zeros_end_at_zero_not_at_subnormal_numbers(name, dtype):
-    """With which every later step would take many times as long."""
+def test_averages_of_zeros_never_become_subnormal(name, dtype):
+    """With such numbers every later step would take many times as long."""
     optimizer, theta = OPTIMIZERS[name], np.ones(33, dtype)
     state = optimizer.init(theta)
+    smallest = np.finfo(dtype).tiny
     for values in state.slots.values():
-        values[:] = np.finfo(dtype).tiny
-    for _ in range(2):
+        values[:] = 1.5 * smallest
+    for _ in range(20):
         optimizer.update(theta, np.zeros(33, dtype), state)
     for values in state.slots.values():
-        assert (values == 0).all()
-    assert np.finfo(dtype).tiny / np.asarray(2, dtype) > 0  # elsewhere such numbers are what they were
+        assert ((values == 0) | (values >= smallest)).all()
+    assert smallest / np.asarray(2, dtype) > 0  # elsewhere such numbers are what they were
 
 
 def test_the_first_step_of_adam_has_the_size_of_the_rate(dtype):

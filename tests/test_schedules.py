@@ -47,7 +47,7 @@ ALL = [
         (lambda epoch: 1 / (1 + epoch), [1, 1 / 2, 1 / 3]),
         (None, [1, 1, 1]),
     ],
-    ids=repr,
+    ids=lambda value: "a function" if callable(value) and not repr(value)[0].isupper() else repr(value),
 )
 def test_the_factor_of_every_epoch(schedule, expected):
     assert [rate(schedule, 1.0, epoch) for epoch in range(len(expected))] == pytest.approx(
