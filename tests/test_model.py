@@ -562,3 +562,29 @@ class TestPythonLayer:
     def test_what_is_not_written_is_said(self) -> None:
         with pytest.raises(NotImplementedError, match="Layer.forward is not written"):
             Sequential([Layer()], 2, "mse")
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    """A read-only copy at an odd address, as messages between processes bring them."""
+    place = np.frombuffer(b"_" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+    assert not place.flags.aligned
+    return place
+
+
+def test_a_model_that_another_process_sent_works_like_the_one_here(rng: np.random.Generator, dtype: str) -> None:
+    model = Sequential([Dense(6), BatchNorm(), Tanh(), Dense(3)], 4, "softmax_cross_entropy", dtype=dtype)
+    X, y = rng.normal(size=(5, 4)).astype(dtype), np.arange(5) % 3
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
+    received = [b"_" + buffer.raw().tobytes() for buffer in buffers]
+    twin = pickle.loads(sent, buffers=[memoryview(message)[1:] for message in received])
+    for one in (model, twin):
+        one._gradient_step(X, y, 0.1)
+    np.testing.assert_array_equal(twin.theta, model.theta)
+    np.testing.assert_array_equal(twin.buffers, model.buffers)
+
+
+def test_inputs_may_lie_anywhere_in_memory(rng: np.random.Generator, dtype: str) -> None:
+    model = Sequential([Dense(6), Tanh(), Dense(3)], 4, "softmax_cross_entropy", dtype=dtype)
+    X, y = rng.normal(size=(5, 4)).astype(dtype), np.arange(5) % 3
+    assert model.loss(unaligned(X), unaligned(y)) == model.loss(X, y)

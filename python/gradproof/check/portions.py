@@ -13,11 +13,12 @@ from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gradproof.check.measurement import Measurement
 from gradproof.check.progress import Progress
 from gradproof.check.structured import PROPAGATED, Point, Scheme, measure_at
+from gradproof.check.workers import SHARDS_PER_WORKER, count, share_out
 from gradproof.nn.model import Sequential
 from gradproof.nn.plan import Op, Plan
 
@@ -110,19 +111,18 @@ def _measured(
     if terms.backend is None and terms.n_jobs == 1:
         yield from (measure_at(point, scheme, step, entries) for entries in portions)
         return
-    try:
-        import joblib
-    except ImportError as error:
-        raise ImportError("backend= and n_jobs= need joblib: pip install gradproof[scale]") from error
-    run = joblib.Parallel(n_jobs=terms.n_jobs, backend=terms.backend, return_as="generator")
-    model, X, y = point.model, point.X, point.targets
-    yield from run(joblib.delayed(_shard)(model, X, y, scheme, step, entries) for entries in portions)
+    together = -(-len(portions) // (SHARDS_PER_WORKER * count(terms.backend, terms.n_jobs)))
+    shards = [portions[at : at + together] for at in range(0, len(portions), max(1, together))]
+    tasks = [(point.model, point.X, point.targets, scheme, step, shard) for shard in shards]
+    for measured in share_out(_shard, tasks, terms.backend, terms.n_jobs):
+        yield from measured
 
 
 def _shard(
-    model: Sequential, X: ArrayLike, y: ArrayLike, scheme: Scheme, step: float | None, entries: Array
-) -> Measurement:
-    return measure_at(Point(model, X, y, careful=scheme in PROPAGATED), scheme, step, entries)
+    model: Sequential, X: Array, y: Array, scheme: Scheme, step: float | None, portions: list[Array]
+) -> list[Measurement]:
+    point = Point(model, X, y, careful=scheme in PROPAGATED)
+    return [measure_at(point, scheme, step, entries) for entries in portions]
 
 
 def _portions(point: Point, max_evaluations: int | None) -> Iterator[Array]:

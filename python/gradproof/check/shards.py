@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof.check import workers
 from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.progress import Progress
 from gradproof.check.tree import Parameters
-
-SHARDS_PER_WORKER: Final = 4
 
 
 def measure_sharded(
@@ -24,28 +23,18 @@ def measure_sharded(
 
     The budget of evaluations is shared out evenly; the time is the same for all.
     """
-    try:
-        import joblib
-    except ImportError as error:
-        raise ImportError("backend= and n_jobs= need joblib: pip install gradproof[scale]") from error
     sizes = problem.parameters.sizes
-    workers = (
-        joblib.effective_n_jobs(n_jobs) if backend in (None, "loky", "threading", "multiprocessing") else abs(n_jobs)
-    )
-    per_shard = max(16, -(-sum(sizes) // (SHARDS_PER_WORKER * max(1, workers))))
-    tasks = [(t, np.arange(at, min(at + per_shard, n))) for t, n in enumerate(sizes) for at in range(0, n, per_shard)]
-    if not tasks:
+    per_shard = max(16, -(-sum(sizes) // (workers.SHARDS_PER_WORKER * workers.count(backend, n_jobs))))
+    shards = [(t, np.arange(at, min(at + per_shard, n))) for t, n in enumerate(sizes) for at in range(0, n, per_shard)]
+    if not shards:
         return
-    allowance = problem.remaining() // len(tasks)
+    allowance = problem.remaining() // len(shards)
     seconds = problem.deadline - problem.started
-    run = joblib.Parallel(n_jobs=n_jobs, backend=backend, return_as="generator")
-    facts = replace(facts)
-    outcomes = run(
-        joblib.delayed(_shard)(problem.loss, problem.parameters, facts, tensor, entries, allowance, problem.deadline)
-        for tensor, entries in tasks
-    )
+    common = problem.loss, problem.parameters, replace(facts)
+    tasks = [(*common, tensor, entries, allowance, problem.deadline) for tensor, entries in shards]
+    outcomes = workers.share_out(_shard, tasks, backend, n_jobs)
     ended = ""
-    for (tensor, entries), outcome in zip(tasks, outcomes, strict=True):
+    for (tensor, entries), outcome in zip(shards, outcomes, strict=True):
         numeric, uncertainty, status, evaluations, failures, disturbed, stopped = outcome
         into = measured[tensor]
         into.numeric[entries], into.uncertainty[entries], into.status[entries] = numeric, uncertainty, status

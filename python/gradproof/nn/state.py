@@ -79,6 +79,12 @@ class State:
     def _use(self, structure: Structure) -> None:
         self._structure = structure
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # What comes from another process may be read-only, as a memory map, or not aligned.
+        self._theta, self._gradient, self._buffers = map(_own, (self._theta, self._gradient, self._buffers))
+        self._use(self._structure)
+
     # ---------------------------------------------------------------- state
 
     @property
@@ -222,6 +228,11 @@ class State:
     def __repr__(self) -> str:
         names = " -> ".join([str(self.input_size), *(node.name for node in self._structure.nodes)])
         return f"<{type(self).__name__} {names} -> {self.loss_name}, {self._theta.size} parameters, {self.dtype}>"
+
+
+def _own(vector: Array) -> Array:
+    flags = vector.flags
+    return vector if type(vector) is np.ndarray and flags.owndata and flags.carray else np.array(vector)
 
 
 def _layers(layers: Any) -> list[AnyLayer]:

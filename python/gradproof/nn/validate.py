@@ -89,9 +89,9 @@ def numeric(value: Any, name: str) -> Array:
 
 
 def finite(array: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """The array in C order and the model's dtype; NaN and infinity are refused with their position."""
+    """The array in C order, aligned and of the model's dtype; NaN and infinity are refused with their position."""
     with np.errstate(over="ignore"):
-        converted = np.asarray(array, dtype=dtype, order="C")
+        converted = np.require(array, dtype, ["C", "A"])
     good = np.isfinite(converted)
     if not good.all():
         position = tuple(int(i) for i in np.argwhere(~good)[0])
