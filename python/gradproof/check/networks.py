@@ -87,8 +87,8 @@ def check_model(
     progress : None, bool or callable
         None: a bar on a terminal after 2 s. True, False, or ``callable(done, total)``.
     backend : str, optional
-        Name of a joblib backend to share the parameters out to (extra `scale`): ``"loky"`` for processes, ``"threading"``,
-        ``"dask"`` for the cluster of the ``distributed.Client`` that is open, ``"ray"`` after
+        Name of a joblib backend to share the parameters out to (extra `scale`): ``"loky"`` for processes,
+        ``"threading"``, ``"dask"`` for the cluster of the ``distributed.Client`` that is open, ``"ray"`` after
         ``ray.util.joblib.register_ray()``.
     n_jobs : int
         Number of joblib workers. The numbers do not depend on it.
