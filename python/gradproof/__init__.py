@@ -33,6 +33,8 @@ from gradproof.nn.layers import (
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
 from gradproof.train import averages, callbacks, schedules
+from gradproof.train.bias_variance import FitDiagnosis, diagnose_fit
+from gradproof.train.doctor import Symptom, diagnose
 from gradproof.train.finder import find_learning_rate
 from gradproof.train.history import History
 from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
@@ -46,6 +48,7 @@ __all__ = [
     "Dropout",
     "EntryReport",
     "Finding",
+    "FitDiagnosis",
     "GradientError",
     "GradientReport",
     "History",
@@ -62,6 +65,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Symptom",
     "Tanh",
     "TensorReport",
     "Verdict",
@@ -73,6 +77,8 @@ __all__ = [
     "compare_precisions",
     "config",
     "data",
+    "diagnose",
+    "diagnose_fit",
     "find_learning_rate",
     "kernels",
     "layers",

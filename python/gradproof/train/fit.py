@@ -15,6 +15,7 @@ from gradproof.train import checkpoint, options, streams
 from gradproof.train import samples as data
 from gradproof.train.batches import Augmentation, Division, Feed
 from gradproof.train.callback import Callback, overrides
+from gradproof.train.doctor.examination import Examination
 from gradproof.train.evaluate import Evaluation
 from gradproof.train.history import History
 from gradproof.train.interrupt import Interrupt
@@ -22,6 +23,7 @@ from gradproof.train.monitor import Monitor
 from gradproof.train.progress import EpochProgress
 from gradproof.train.run import Run
 from gradproof.train.snapshot import Snapshot, finite
+from gradproof.train.step import frozen_runs
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
@@ -137,6 +139,11 @@ def fit(
         found = None if resume is None else checkpoint.read(resume, model, run)
         if found is not None:
             found.put_back(model, run)
+        examination = None
+        if monitor:
+            runs = frozen_runs(chosen.frozen, model.layout)
+            examination = Examination(samples.X, samples.targets, None if validation is None else validation.X, runs)
+            examination.begin(model, run)
         for callback in watchers:
             callback.on_train_begin(model, run)
         if found is not None:
@@ -145,6 +152,7 @@ def fit(
         trainer = _Trainer(model, chosen, run, feed, division, len(samples), weights, watchers, interrupt, shown)
         trainer.evaluation = Evaluation(model, samples, validation)
         trainer.monitor = Monitor(model, chosen.batch_size, len(division)) if monitor else None
+        trainer.examination = examination
         trainer.train()
     return run.history
 
@@ -158,6 +166,7 @@ class _Trainer:
 
     evaluation: Evaluation
     monitor: Monitor | None
+    examination: Examination | None
 
     def __init__(
         self,
@@ -196,6 +205,8 @@ class _Trainer:
             history.stopped, history.message = "interrupted", message
         except _DivergedError as error:
             history.stopped, history.message = "diverged", str(error)
+        if self.examination is not None:
+            self.examination.end(self.model, run)
         self._tell("on_train_end")
         self.progress.say(history.message)
 

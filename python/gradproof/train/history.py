@@ -205,8 +205,8 @@ class History:
         to_html(self, path)
 
     def diagnose(self) -> Any:
-        """Symptoms of trouble, an empty list for a healthy run, see :mod:`gradproof.doctor`."""
-        from gradproof.doctor import diagnose_history
+        """Symptoms of trouble, an empty list for a healthy run, see :mod:`gradproof.train.doctor`."""
+        from gradproof.train.doctor import diagnose_history
 
         return diagnose_history(self)
 

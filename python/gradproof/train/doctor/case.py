@@ -1,0 +1,206 @@
+"""A training run as the doctor sees it: the numbers that the symptoms are read from, each defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import isfinite, nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from gradproof.train.history import History
+
+Curve = NDArray[np.float64]
+
+
+class Start:
+    """What is known of a run before its first step: the facts about data and network."""
+
+    def __init__(self, facts: Mapping[str, Any], batch_size: int | None = None) -> None:
+        self.facts = facts
+        self.batch_size = batch_size or 0
+
+    @property
+    def known(self) -> bool:
+        """Whether facts were taken down at all: not of runs with ``monitor=False``."""
+        return bool(self.facts)
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        return self.facts["network"]
+
+    @property
+    def loss(self) -> str:
+        return str(self.network["loss"])
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        return self.facts["inputs"]
+
+    @property
+    def start(self) -> Mapping[str, Any]:
+        """The snapshot before the first step."""
+        return self.facts["start"]
+
+    @property
+    def expected_loss(self) -> float:
+        """Of a network that knows nothing."""
+        return float(self.facts["targets"]["expected_loss"])
+
+    @property
+    def constant_loss(self) -> float:
+        """Of the best answer that does not look at the input: what there is to learn is the way from here to 0."""
+        return float(self.facts["targets"]["constant_loss"])
+
+    @property
+    def first_loss(self) -> float:
+        """At the start; infinite if it was no number."""
+        value = self.start["training_loss"]
+        return np.inf if value is None else float(value)
+
+    @property
+    def baseline(self) -> float:
+        """What a simple method reaches on a few rows, from 0 (chance) to 1; nan if that is not known."""
+        score = self.facts["baseline"]["score"]
+        return nan if score is None else self.knowledge(score)
+
+    @property
+    def chance(self) -> float:
+        return float(self.facts["baseline"]["chance"])
+
+    def knowledge(self, score: float) -> float:
+        """A score on a scale from 0 (the best constant answer) to 1 (perfect)."""
+        return (score - self.chance) / max(1 - self.chance, 1e-9)
+
+    def layers(self, *kinds: str) -> list[tuple[str, int]]:
+        """Names and widths of the layers of some kinds, from the input on."""
+        return [(name, n_out) for name, kind, _, n_out in self.network["layers"] if kind in kinds]
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """Names of the weight tensors of Dense and Maxout layers, from the input on."""
+        return [f"{name}.W" for name, _ in self.layers("Dense", "Maxout")]
+
+    def flow(self, snapshot: Mapping[str, Any]) -> Curve:
+        """The root mean square of the gradient of every weight tensor, times that of its weights' number of inputs.
+
+        ``rms(dW)`` shrinks with the width of the layer by itself; the root of the fan-in takes that out, so that the
+        values of healthy layers are alike.
+        """
+        tensors = snapshot["tensors"]
+        fan_in = {name: n_in for name, _, n_in, _ in self.network["layers"]}
+        values = [tensors[name]["gradient"] for name in self.weights]
+        return np.array(
+            [
+                nan if value is None else value * np.sqrt(fan_in[name.removesuffix(".W")])
+                for value, name in zip(values, self.weights, strict=True)
+            ]
+        )
+
+
+class Case(Start):
+    """A run that has ended, or that goes on."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history.settings.get("facts", {}), history.settings.get("batch_size"))
+        self.history = history
+        self.final: Mapping[str, Any] = history.settings.get("final", {})
+
+    def curve(self, name: str) -> Curve:
+        """A column of the history."""
+        return np.array(self.history[name], dtype=np.float64) if name in self.history else np.zeros(0)
+
+    @property
+    def diverged(self) -> bool:
+        return self.history.stopped == "diverged"
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history)
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return -(-int(self.facts["rows"]) // max(self.batch_size, 1))
+
+    @cached_property
+    def last(self) -> int:
+        """Epochs at the end that are averaged over: a tenth."""
+        return max(1, self.epochs // 10)
+
+    @cached_property
+    def losses(self) -> Curve:
+        """Data loss per epoch, with that at the start in front."""
+        return np.concatenate([[self.first_loss], self.curve("data_loss")])
+
+    @cached_property
+    def end_loss(self) -> float:
+        return float(np.mean(self.losses[-self.last :]))
+
+    @property
+    def left(self) -> float:
+        """What is still to be learned: the loss over that of the best constant answer."""
+        return self.end_loss / max(self.constant_loss, 1e-12)
+
+    @property
+    def _score(self) -> str:
+        return "r2" if self.loss == "mse" else "accuracy"
+
+    @cached_property
+    def learned(self) -> float:
+        """The training score at the end, from 0 (chance) to 1."""
+        values = self.curve(self._score)[-self.last :]
+        return self.knowledge(float(np.mean(values))) if len(values) else 0.0
+
+    @cached_property
+    def validated(self) -> float:
+        """The validation score at the end, from 0 (chance) to 1; nan without validation data."""
+        values = self.curve("val_" + self._score)[-self.last :]
+        return self.knowledge(float(np.mean(values))) if len(values) else nan
+
+    def ratios(self, first: bool) -> float:
+        """Median over the weight tensors of update over weights, in the first or the last tenth of the epochs."""
+        column = self.history["update_ratio"] if "update_ratio" in self.history else {}
+        found = []
+        for name in self.weights:
+            values = np.array(column.get(name, []), dtype=np.float64)
+            values = values[np.isfinite(values)]
+            if len(values):
+                found.append(np.mean(values[: self.last] if first else values[-self.last :]))
+        return float(np.median(found)) if found else nan
+
+    @cached_property
+    def path(self) -> float:
+        """How far the weights went in all, relative to their norm: updates over weights, summed over all steps."""
+        column = self.history["update_ratio"] if "update_ratio" in self.history else {}
+        lengths = [np.nanmean(column[name]) * self.steps * self.epochs for name in self.weights if name in column]
+        return float(np.median(lengths)) if lengths else nan
+
+    @cached_property
+    def probe(self) -> dict[float, float]:
+        """Loss after ten more steps by factor on the rate, infinite where it was no number; {} if there is none."""
+        found = self.final.get("probe")
+        if not found:
+            return {}
+        losses = {0.0: found["before"], **{float(factor): loss for factor, loss in found["after"].items()}}
+        return {factor: np.inf if loss is None else float(loss) for factor, loss in losses.items()}
+
+    def row(self, snapshot: Mapping[str, Any], layer: str, statistic: str) -> float:
+        value = snapshot["layers"].get(layer, {}).get(statistic)
+        return nan if value is None else float(value)
+
+    @property
+    def end(self) -> Mapping[str, Any]:
+        """The snapshot after the last step; that of the start while the run goes on."""
+        return self.final.get("end") or self.start
+
+
+def rises(curve: Curve) -> float:
+    """How much a curve goes up in its second half, per epoch and relative to its mean."""
+    half = curve[len(curve) // 2 :]
+    if len(half) < 3 or not all(isfinite(value) for value in half) or not half.mean():
+        return 0.0
+    return float(np.sum(np.maximum(np.diff(half), 0)) / (len(half) - 1) / half.mean())

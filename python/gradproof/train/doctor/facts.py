@@ -1,0 +1,329 @@
+"""What the doctor needs to know beyond the curves: about the data, and about the network before and after training.
+
+Everything is plain data that goes into the history's settings, so that a run read from a file can be diagnosed. Costs
+are bounded: statistics of features look at up to 4096 rows (and half a million numbers), everything that runs the
+network at up to 384 rows.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradproof import _core
+from gradproof.nn.layers import BatchNorm, Dense, Maxout
+from gradproof.nn.plan import Plan
+from gradproof.train.doctor.baseline import baseline, chance
+from gradproof.train.monitor import ACTIVATION_STATISTICS, _last_ops
+
+if TYPE_CHECKING:
+    from gradproof.nn.model import Sequential
+
+Array = NDArray[Any]
+Facts = dict[str, Any]
+
+ROWS = 384  # through the network and the baseline: shares known to 2.5 %, a millisecond or two
+_MANY_ROWS = 4096  # for means and deviations
+_VALUES = 2**19  # numbers in these rows in all, 4 MB in float64
+_FEWEST = 64
+_SAME = 1e-4  # relative difference up to which two units are the same
+_PROBE_STEPS = 10
+_PROBE_FACTORS = (0.1, 1.0, 10.0, 100.0)
+_PROBE_ALWAYS = 2e8  # products that a probe may cost in any case, some milliseconds; beyond that 5 % of training
+_PROBE_SHARE = 0.05
+
+
+def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None) -> Facts:
+    """What is known before the first step.
+
+    Parameters
+    ----------
+    model : Sequential
+        At its start; it is not changed.
+    X : array_like, (m, n_in)
+        Training inputs, an array or a memory map.
+    y : array_like
+        Targets of the model's loss.
+    validation : array_like, optional
+        Inputs of the validation set.
+
+    Returns
+    -------
+    dict
+        ``inputs``, ``targets``, ``baseline``, ``leakage``, ``network`` and ``start``; numbers, strings and lists only.
+    """
+    mapped = isinstance(X, np.memmap)
+    rows, targets, few = _sample(model, X, y)
+    found: Facts = {
+        "rows": len(np.asarray(y)),
+        "inputs": _inputs(rows),
+        "targets": _targets(model, targets),
+        "baseline": {**baseline(model, rows[few], targets[few]), "chance": chance(model, targets)},
+        "leakage": _leakage(model, rows, targets, few),
+        "network": _network(model),
+        "start": snapshot(model, rows[few], targets[few]),
+    }
+    if validation is not None and not mapped and not isinstance(validation, np.memmap):
+        found["validation_rows"] = len(validation)
+        found["leakage"]["shared_rows"] = _shared(np.asarray(X, model.dtype), np.asarray(validation, model.dtype))
+    return found
+
+
+def final(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    optimizer: Any = None,
+    state: Any = None,
+    learning_rate: float | None = None,
+    work: float = 0.0,
+    frozen: Any = (),
+) -> Facts:
+    """What is known after the last step: the same rows once more and, with an optimizer, what other rates would do from
+    here.
+
+    Parameters
+    ----------
+    model, X, y
+        As :func:`facts`.
+    optimizer, state, learning_rate : optional
+        Those of the last step. Copies of the model make ten steps with a tenth of the rate, with the rate, with ten and
+        with a hundred times the rate.
+    work : float
+        Rows that training went through, over all epochs: the probe takes up to 5 % of that, or some milliseconds.
+    frozen : sequence of (start, stop)
+        Parts of theta that are not trained.
+    """
+    rows, targets, few = _sample(model, X, y)
+    found = {"end": snapshot(model, rows[few], targets[few])}
+    if optimizer is not None and state is not None and learning_rate and isfinite(learning_rate):
+        affordable = max(_PROBE_ALWAYS / max(model.theta.size, 1), _PROBE_SHARE * work)
+        count = int(min(ROWS, affordable / (_PROBE_STEPS * len(_PROBE_FACTORS))))
+        if count >= min(32, len(few)):
+            some = few[spread(len(few), count)]
+            total = len(np.asarray(y))
+            found["probe"] = _probe(model, rows[some], targets[some], optimizer, state, learning_rate, total, frozen)
+    return found
+
+
+def snapshot(model: Sequential, X: Array, targets: Array) -> Facts:
+    """Losses, and per layer and tensor what flows through, on one batch and without dropout."""
+    twin = model.without_dropout()
+    gradient = np.zeros_like(twin.theta)
+    with np.errstate(all="ignore"):
+        scores, tape = twin._forward(X, True)
+        loss, dscores = twin._data_loss(scores, targets)
+        twin._backward(dscores, tape, gradient)
+        inferred, _ = twin._forward(X, False)
+        inference_loss, _ = twin._data_loss(inferred, targets)
+        score = twin._loss.score(twin._loss.predict(inferred), targets)
+    layers: dict[str, Facts] = {}
+    for segment, (_, workspace) in zip(twin.segments, tape, strict=True):
+        if isinstance(segment, Plan):
+            values = np.zeros((len(segment.ops), len(ACTIVATION_STATISTICS)))
+            _core.activation_statistics(values, segment.ops, segment.scalars, workspace, len(X), len(X))
+            for node, op in zip(segment.nodes, _last_ops(segment), strict=True):
+                row = dict(zip(ACTIVATION_STATISTICS, values[op].tolist(), strict=True))
+                row["dead_share"] = row.pop("dead_units") / node.n_out
+                layers[node.name] = {name: number(value) for name, value in row.items()}
+    return {
+        "rows": len(X),
+        "data_loss": number(inference_loss),
+        "training_loss": number(loss),
+        "score": number(score),
+        "penalty": number(twin._penalty(len(X), None)),
+        "layers": layers,
+        "tensors": {
+            entry.name: {
+                "gradient": _rms(gradient[entry.offset : entry.stop]),
+                "weight": _rms(twin.theta[entry.offset : entry.stop]),
+            }
+            for entry in twin.layout.slices
+        },
+        "symmetric": _symmetric(twin, gradient),
+    }
+
+
+def spread(m: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` row numbers over the whole set, which may be sorted by class."""
+    return np.unique(np.linspace(0, m - 1, min(m, count)).astype(np.int64))
+
+
+def number(value: float) -> float | None:
+    """A float for JSON; None for NaN and infinities."""
+    return float(value) if isfinite(value) else None
+
+
+def _sample(model: Sequential, X: Any, y: Any) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Rows for statistics, their targets, and which of them are for the network: fewer when rows are long."""
+    width = model.input_size
+    chosen = spread(len(X), max(_FEWEST, min(_MANY_ROWS, _VALUES // width)))
+    rows = np.asarray(X)[chosen] if not isinstance(X, np.memmap) else np.asarray(X[chosen])
+    few = spread(len(rows), max(_FEWEST, min(ROWS, _VALUES // width)))
+    return np.ascontiguousarray(rows, dtype=model.dtype), model._targets(y, len(X))[chosen], few
+
+
+def _inputs(X: Array) -> Facts:
+    data = X.astype(np.float64)
+    with np.errstate(all="ignore"):
+        mean, std = data.mean(axis=0), data.std(axis=0)
+        size = np.sqrt(mean**2 + std**2)
+        varying = std > 1e-9 * np.maximum(np.abs(mean), 1e-300)
+    return {
+        "features": X.shape[1],
+        "constant": int(np.count_nonzero(~varying)),
+        "identical": bool((data == data[0]).all()) or not varying.any(),
+        "rms": number(float(np.sqrt(np.mean(size**2)))),
+        "largest": number(float(np.abs(data).max(initial=0))),
+        "largest_std": number(float(std[varying].max(initial=0))),
+        "smallest_std": number(float(std[varying].min())) if varying.any() else 0.0,
+        "median_std": number(float(np.median(std[varying]))) if varying.any() else 0.0,
+        "offset": number(float(np.sqrt(np.sum(mean[varying] ** 2) / np.sum(std[varying] ** 2))))
+        if varying.any()
+        else 0.0,
+    }
+
+
+def _targets(model: Sequential, targets: Array) -> Facts:
+    loss, n_out = model._loss, model.output_size
+    found: Facts = {
+        "expected_loss": number(loss.expected_initial(targets, n_out)),
+        "constant_loss": number(_constant_loss(model, targets)),
+    }
+    if targets.dtype.kind == "i":
+        counts = np.bincount(targets, minlength=n_out)
+        found["classes"] = counts.tolist() if n_out <= 1000 else []
+    return found
+
+
+def _constant_loss(model: Sequential, targets: Array) -> float:
+    """The loss of the best answer that does not look at the input."""
+    if model.loss_name == "softmax_cross_entropy":
+        p = np.bincount(targets, minlength=model.output_size) / len(targets)
+        return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
+    if model.loss_name == "binary_cross_entropy":
+        p = np.clip(targets.astype(np.float64).mean(axis=0), 1e-12, 1 - 1e-12)
+        return float(np.mean(-p * np.log(p) - (1 - p) * np.log1p(-p)))
+    return model._loss.best_constant(targets, model.output_size)
+
+
+def _network(model: Sequential) -> Facts:
+    nodes = model.structure.nodes
+    return {
+        "layers": [[node.name, type(node.layer).__name__, node.n_in, node.n_out] for node in nodes],
+        "parameters": int(model.theta.size),
+        "outputs": model.output_size,
+        "loss": model.loss_name,
+        "batch_norm": any(isinstance(node.layer, BatchNorm) for node in nodes),
+        "l1": model.l1,
+        "l2": model.l2,
+    }
+
+
+def _leakage(model: Sequential, X: Array, targets: Array, few: NDArray[np.int64]) -> Facts:
+    """How well single features tell the target: the share of a feature's variance that the target explains."""
+    shares = explained(X.astype(np.float64), targets)
+    best = int(np.argmax(shares))
+    found: Facts = {"feature": best, "explained": number(float(shares[best]))}
+    if shares[best] > 0.9 and X.shape[1] > 1:
+        rest = shares < 0.9
+        if rest.any():
+            found["second"] = number(float(shares[rest].max()))
+            found["suspects"] = np.flatnonzero(~rest).tolist()[:10]
+            found["without"] = baseline(model, X[few][:, rest], targets[few])["score"]
+    return found
+
+
+def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
+    """Per feature the share of its variance that the classes explain, or (for values) that one output does."""
+    centred = X - X.mean(axis=0)
+    total = np.sum(centred**2, axis=0)
+    with np.errstate(all="ignore"):
+        if targets.dtype.kind == "i":
+            order = np.argsort(targets, kind="stable")
+            starts = np.flatnonzero(np.diff(targets[order], prepend=-1))
+            counts = np.diff(starts, append=len(targets))[:, None]
+            shares = np.sum(np.add.reduceat(centred[order], starts) ** 2 / counts, axis=0) / total
+        else:
+            values = targets.reshape(len(targets), -1).astype(np.float64)
+            values = values - values.mean(axis=0)
+            products = (values.T @ centred) ** 2 / np.sum(values**2, axis=0)[:, None]
+            shares = np.nanmax(np.vstack([np.zeros(X.shape[1]), products]), axis=0) / total
+    return np.where(total > 1e-18 * np.maximum(np.sum(X**2, axis=0), 1e-300), np.nan_to_num(shares), 0.0)
+
+
+def _shared(X: Array, validation: Array) -> float:
+    """The share of validation rows that are training rows, and of training rows that occur more than once."""
+    direction = np.random.default_rng(0).normal(size=X.shape[1])
+    with np.errstate(all="ignore"):
+        seen, asked = X @ direction, validation @ direction
+    repeated = 1 - len(np.unique(seen)) / len(seen)
+    return float(max(np.mean(np.isin(asked, seen)) - repeated, 0.0))
+
+
+def _symmetric(model: Sequential, gradient: Array) -> list[str]:
+    """Layers whose units all have the same weights and the same gradient: they will stay the same for ever."""
+    found = []
+    for node in model.structure.nodes:
+        if not isinstance(node.layer, (Dense, Maxout)) or node.n_out < 2:
+            continue
+        columns = []
+        for name in node.shapes:
+            for vector in (model.theta, gradient):
+                values = model.layout.view(vector, node.path(name)).astype(np.float64)
+                columns.append(values.reshape(-1, node.n_out, values.shape[-1] // node.n_out))  # (n_in, units, pieces)
+        if all(np.ptp(part, axis=1).max() <= _SAME * np.abs(part).max() for part in columns):
+            found.append(node.name)
+    return found
+
+
+def _rms(values: Array) -> float | None:
+    with np.errstate(all="ignore"):
+        return number(float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))) if values.size else 0.0
+
+
+def _probe(
+    model: Sequential, X: Array, targets: Array, optimizer: Any, state: Any, rate: float, total: int, frozen: Any
+) -> Facts:
+    """The loss on one batch after ten steps with several rates, each from where the model is."""
+    from gradproof.train.optimizers import OptimizerState
+
+    losses: dict[str, float | None] = {}
+    before = None
+    with np.errstate(all="ignore"):
+        for factor in _PROBE_FACTORS:
+            twin = model.without_dropout()
+            copied = OptimizerState(state.step, {name: slot.copy() for name, slot in state.slots.items()})
+            value = np.nan
+            for _ in range(_PROBE_STEPS + 1):
+                gradient = np.zeros_like(twin.theta)
+                scores, tape = twin._forward(X, True)
+                value, dscores = twin._data_loss(scores, targets)
+                twin._backward(dscores, tape, gradient)
+                value += twin._penalty(total, gradient)
+                twin._release(tape)
+                before = value if before is None else before
+                if not isfinite(value):
+                    break
+                optimizer.update(
+                    twin.theta,
+                    gradient,
+                    copied,
+                    rate * factor,
+                    decayed=twin.layout.regularized_runs,
+                    frozen=frozen,
+                )
+                if not np.isfinite(twin.theta).all():
+                    value = np.inf
+                    break
+            losses[f"{factor:g}"] = number(value) if isfinite(value) else None
+    return {
+        "rows": len(X),
+        "steps": _PROBE_STEPS,
+        "rate": float(rate),
+        "before": number(np.nan if before is None else before),
+        "after": losses,
+    }

@@ -1,0 +1,117 @@
+"""Symptoms of the data: inputs of the wrong size, all the same, or with the answer in them; random targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+from gradproof.train.doctor import thresholds as limit
+from gradproof.train.doctor.case import Case, Start
+from gradproof.train.doctor.causes import Finding
+from gradproof.train.doctor.symptom import Symptom
+
+
+def identical_inputs(case: Start) -> Iterator[Finding]:
+    inputs = case.inputs
+    if inputs["identical"] and case.facts["rows"] > 1:
+        yield Finding(
+            Symptom(
+                "identical_inputs",
+                None,
+                "All rows of X are the same, so there is nothing to tell them apart by.",
+                {"rows": case.facts["rows"], "features_that_vary": inputs["features"] - inputs["constant"]},
+                "Look at the rows just before they reach the network: the loading or preprocessing loses the data.",
+            )
+        )
+
+
+def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
+    """`harmed`: whether the run went badly; otherwise the inputs must be further off to be named."""
+    inputs = case.inputs
+    if inputs["identical"] or not inputs["median_std"]:
+        return
+    rms, offset = (value if (value := inputs[name]) is not None else float("inf") for name in ("rms", "offset"))
+    median = inputs["median_std"]
+    spread = max(inputs["largest_std"] or float("inf"), median) / median
+    first_layer_normalizes = case.network["layers"][0][1] == "BatchNorm"
+    high = limit.INPUT_RMS if harmed else limit.INPUT_RMS_UNSEEN
+    far = limit.INPUT_OFFSET if harmed else limit.INPUT_OFFSET_UNSEEN
+    reasons = []
+    if rms > high:
+        reasons.append(f"they are large (root mean square {rms:.3g})")
+    if offset > far:
+        reasons.append(f"their means are {offset:.3g} deviations from 0")
+    if spread > limit.INPUT_SPREAD and rms > 2 and harmed:
+        reasons.append(f"some vary {spread:.3g} times as much as others")
+    if rms < limit.INPUT_SMALL:
+        reasons.append(f"they are tiny (root mean square {rms:.3g})")
+    if reasons and not first_layer_normalizes:
+        yield Finding(
+            Symptom(
+                "unnormalized_inputs",
+                None,
+                f"The inputs are not normalized: {' and '.join(reasons)}. Weights are initialized for inputs of mean 0 "
+                f"and deviation 1.",
+                {
+                    "rms": rms,
+                    "mean_over_deviation": offset,
+                    "largest_deviation": inputs["largest_std"],
+                    "median_deviation": median,
+                    "smallest_deviation": inputs["smallest_std"],
+                },
+                "Subtract the mean and divide by the deviation of the training set, per feature, in training and "
+                "validation data alike: gp.data.Normalizer.",
+            )
+        )
+
+
+def label_leakage(case: Start) -> Iterator[Finding]:
+    leak = case.facts["leakage"]
+    shared = leak.get("shared_rows", 0.0)
+    if shared > limit.ROWS_SHARED:
+        yield Finding(
+            Symptom(
+                "label_leakage",
+                None,
+                f"{shared:.0%} of the validation rows are rows of the training set: the validation score says little "
+                f"about new data.",
+                {"shared_rows": shared},
+                "Split before augmenting or resampling, and keep copies and rows of the same origin on one side.",
+            )
+        )
+    tells = limit.FEATURE_TELLS_VALUE if case.loss == "mse" else limit.FEATURE_TELLS_CLASS
+    without = leak.get("without")
+    if leak["explained"] is not None and leak["explained"] > tells and without is not None:
+        others = case.knowledge(without)
+        if others < limit.OTHERS_KNOW:
+            yield Finding(
+                Symptom(
+                    "label_leakage",
+                    None,
+                    f"Feature {leak['feature']} gives the target away: they are the same up to "
+                    f"{1 - leak['explained']:.1%} of its variance, while all other features together know "
+                    f"{max(others, 0):.0%} of it.",
+                    {"feature": leak["feature"], "explained": leak["explained"], "others_know": others},
+                    "Ask whether the feature would be known when a prediction is wanted; if not, drop it.",
+                )
+            )
+
+
+def random_labels(case: Case) -> Iterator[Finding]:
+    base, validated = case.baseline, case.validated
+    blind = not isfinite(base) or base < limit.BASELINE_BLIND
+    unknown = (
+        validated < limit.NOTHING_KNOWN if isfinite(validated) else isfinite(base) and base < limit.NOTHING_KNOWN / 2
+    )
+    if case.learned > limit.LEARNED_BY_HEART and blind and unknown and case.learned > 3 * max(base, 0):
+        yield Finding(
+            Symptom(
+                "random_labels",
+                None,
+                "The network learns the training targets, and neither it nor a simple method knows anything about rows "
+                "it has not seen: the targets look unrelated to the inputs.",
+                {"learned": case.learned, "validated": validated, "baseline": base},
+                "Check that rows and targets belong together: a shuffle, sort or join of one of them and not the "
+                "other.",
+            )
+        )

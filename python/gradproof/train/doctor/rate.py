@@ -1,0 +1,195 @@
+"""Symptoms of the learning rate: too high, too low, a loss that swings, stands still or is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+import numpy as np
+
+from gradproof.train.doctor import thresholds as limit
+from gradproof.train.doctor.case import Case, rises
+from gradproof.train.doctor.causes import Finding
+from gradproof.train.doctor.symptom import Symptom
+
+
+def diverged(case: Case) -> Iterator[Finding]:
+    ran_away = case.epochs > 0 and case.end_loss > limit.RUNAWAY * max(case.first_loss, case.constant_loss)
+    if case.diverged or ran_away:
+        where = case.history.message or f"the loss rose from {case.first_loss:.3g} to {case.end_loss:.3g}"
+        yield Finding(
+            Symptom(
+                "diverged",
+                None,
+                f"Training ran away: {where}.",
+                {"initial_loss": case.first_loss, "last_loss": _last(case), "epochs": case.epochs},
+                "A lower learning rate (a third, a tenth), normalized inputs, or clip_norm in the optimizer.",
+            )
+        )
+
+
+def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
+    first, last = case.ratios(True), case.ratios(False)
+    up = rises(case.losses)
+    gain = wins(case, 0.1, over=1.0)
+    driven_up = case.end_loss > limit.LOSS_DRIVEN_UP * max(case.constant_loss, case.first_loss)
+    signs = {
+        "diverged": case.diverged,
+        "driven_up": driven_up,
+        "large_updates": max(_or(first), _or(last)) > limit.RATIO_HIGH,
+        "swings": up > limit.RISES and up * case.left > limit.RISES_MUCH,
+        "a_tenth_wins": gain > limit.PROBE_WINS,
+        "units_died": _died(case),
+    }
+    found = [name for name, holds in signs.items() if holds]
+    if case.diverged or (failing and found):
+        yield Finding(
+            Symptom(
+                "learning_rate_too_high",
+                None,
+                _too_high_words(case, gain),
+                {
+                    "learning_rate": _rate(case),
+                    "update_ratio_first": first,
+                    "update_ratio_last": last,
+                    "loss_left": case.left,
+                    "rises_per_epoch": up,
+                    "won_with_a_tenth": gain,
+                    "signs": found,
+                },
+                "Divide the rate by 3 to 10, or look for one with gp.finder; a warm-up helps if only the first steps "
+                "are wild.",
+            )
+        )
+
+
+def learning_rate_too_low(case: Case, failing: bool) -> Iterator[Finding]:
+    if not failing or case.diverged or not case.epochs:
+        return
+    ten, hundred = wins(case, 10.0), wins(case, 100.0)
+    short = case.path < limit.PATH_SHORT
+    decayed = _decayed(case)
+    steady = slope_share(case) > limit.FLAT or max(ten, hundred) > limit.PROBE_WINS / 10
+    slow = ten > limit.PROBE_WINS and slope_share(case) > limit.FLAT
+    if not decayed and ((short and steady) or slow or case.path < limit.PATH_NONE):
+        yield Finding(
+            Symptom(
+                "learning_rate_too_low",
+                None,
+                f"The weights move too slowly: over the whole run the updates add up to {case.path:.2g} times the "
+                f"weights, and {case.left:.0%} of the loss is left.",
+                {
+                    "learning_rate": _rate(case),
+                    "path": case.path,
+                    "update_ratio": case.ratios(True),
+                    "loss_left": case.left,
+                    "won_with_ten_times": ten,
+                    "won_with_a_hundred_times": hundred,
+                },
+                "Multiply the rate by 10 (updates of about 1e-3 of the weights are usual), use Adam, or train longer.",
+            )
+        )
+
+
+def oscillating_loss(case: Case) -> Iterator[Finding]:
+    up = rises(case.losses)
+    if not case.diverged and up > limit.RISES and up * case.left > limit.RISES_MUCH:
+        yield Finding(
+            Symptom(
+                "oscillating_loss",
+                None,
+                f"The loss goes up and down: in the second half of the run it rises by {up:.0%} of its level per "
+                f"epoch, in between falling again.",
+                {"rises_per_epoch": up, "loss_left": case.left, "update_ratio": case.ratios(False)},
+                "A lower learning rate or one that decays, larger batches, or momentum.",
+            )
+        )
+
+
+def plateau(case: Case, failing: bool) -> Iterator[Finding]:
+    if case.diverged or case.epochs < 3:
+        return
+    decayed = _decayed(case) and (failing or case.learned < limit.LEARNED_WHEN_DECAYED * case.baseline)
+    flat = failing and slope_share(case) < limit.FLAT
+    if decayed or flat:
+        rates = case.curve("learning_rate")
+        why = (
+            f"the learning rate had fallen to {rates[-1] / max(rates.max(), 1e-300):.1g} of its start while"
+            if decayed
+            else "with"
+        )
+        yield Finding(
+            Symptom(
+                "plateau",
+                None,
+                f"The loss stands still: {why} {case.left:.0%} of it is left, and a simple method on a few rows does "
+                "better.",
+                {
+                    "won_in_last_third": slope_share(case),
+                    "loss_left": case.left,
+                    "learned": case.learned,
+                    "baseline": case.baseline,
+                    "learning_rate_last": float(rates[-1]),
+                },
+                "Let the rate decay later, or try a larger one, momentum or Adam, and larger initial weights.",
+            )
+        )
+
+
+def wins(case: Case, factor: float, over: float | None = None) -> float:
+    """What ten steps with a multiple of the rate win after the end, or win over those with another; 0 if unknown."""
+    probe = case.probe
+    if factor not in probe or not isfinite(probe[factor]):
+        return 0.0
+    before = probe[0.0]
+    held = before if over is None else min(before, probe.get(over, before))
+    return float((held - probe[factor]) / max(case.constant_loss, 1e-12)) if isfinite(held) else np.inf
+
+
+def slope_share(case: Case) -> float:
+    """How much of the loss that was there two thirds through the run was won in the last third."""
+    value = case.losses
+    third = max(1, len(value) // 3)
+    if len(value) < 4 or not np.isfinite(value).all():
+        return 0.0
+    width = max(1, third // 3)
+    before, after = value[-third - width : -third].mean(), value[-width:].mean()
+    return float((before - after) / max(before, 1e-12))
+
+
+def _decayed(case: Case) -> bool:
+    rates = case.curve("learning_rate")
+    return len(rates) > 2 and float(np.median(rates)) < limit.RATE_DECAYED * float(rates.max())
+
+
+def _died(case: Case) -> bool:
+    """Whether most units of a layer were alive at the start and are dead now."""
+    return any(
+        case.row(case.end, name, "dead_share") > limit.DEAD > 2 * case.row(case.start, name, "dead_share")
+        for name, _ in case.layers("ReLU")
+    )
+
+
+def _too_high_words(case: Case, gain: float) -> str:
+    if case.diverged:
+        return "The steps are so large that the loss ran away."
+    text = (
+        f"The steps are too large for the loss to settle: {case.left:.0%} of that of the best constant answer is left."
+    )
+    if gain > limit.PROBE_WINS:
+        text += f" Ten steps with a tenth of the rate win {gain:.0%} of it at once."
+    return text
+
+
+def _rate(case: Case) -> float:
+    rates = case.curve("learning_rate")
+    return float(rates.max()) if len(rates) else float("nan")
+
+
+def _last(case: Case) -> float | None:
+    finite = [value for value in case.history.batches if isfinite(value)]
+    return finite[-1] if finite else None
+
+
+def _or(value: float) -> float:
+    return value if isfinite(value) else 0.0

@@ -1,0 +1,116 @@
+"""Every number that a verdict depends on, with where it comes from.
+
+"Tuning" are the runs of ``bench/run.py doctor --tuning`` (blobs, moons, teacher networks, waves, digits; five
+activations, four optimizers, one to three hidden layers): a threshold lies between what healthy and what sick runs
+showed there. The table of that benchmark is made with other data, sizes and seeds.
+"""
+
+from __future__ import annotations
+
+# ---- Did the run fail? Scores go from 0, the best constant answer, to 1, perfect.
+#: A run fails that has learned less than this share of what a simple method reaches on a few hundred rows. Healthy runs
+#: of tuning had 0.84 and more.
+LEARNED_OF_BASELINE = 0.8
+#: What a baseline must reach to be held against a run; below, two standard errors of it on 384 rows include 0.
+BASELINE_KNOWN = 0.15
+#: Without a baseline: the share of the loss of the best constant answer that is left. CS231n: at chance, nothing is
+#: learned.
+LOSS_LEFT = 0.9
+
+# ---- Inputs
+#: Root mean square of all inputs: 1 when standardized, 0.3 to 0.6 for pixels in [0, 1]; digits from 0 to 16 (about 8)
+#: still train. LeCun et al. 1998 (Efficient BackProp), Ng's course: near 1.
+INPUT_RMS = 10.0
+#: Before training, when nothing shows yet whether it hurts.
+INPUT_RMS_UNSEEN = 30.0
+#: Mean over deviation, root mean square over the features: pixels in [0, 1] have 1 to 2.
+INPUT_OFFSET = 4.0
+INPUT_OFFSET_UNSEEN = 10.0
+#: Largest over median deviation, or median over smallest times a hundred: features that count a hundred times as much
+#: as others.
+INPUT_SPREAD = 30.0
+#: Inputs so small that nothing comes through: 1/30 of the standardized size.
+INPUT_SMALL = 0.03
+
+# ---- Labels
+#: Share of a feature's variance that the classes explain. Tuning: up to 0.94 in healthy data, a copy with 5 % noise has
+#: 0.99.
+FEATURE_TELLS_CLASS = 0.97
+#: The same for values, where one honest feature may tell most: only a copy is that close.
+FEATURE_TELLS_VALUE = 0.99
+#: ... while all others together know less than this.
+OTHERS_KNOW = 0.96
+#: Share of the validation rows that are training rows, beyond what repeats within the training set.
+ROWS_SHARED = 0.15
+#: Knowledge that is as good as none: two standard errors of the score of 300 rows.
+NOTHING_KNOWN = 0.12
+#: ... and for the baseline, which is the best of three methods.
+BASELINE_BLIND = 0.16
+#: ... while the training set was learned to at least this.
+LEARNED_BY_HEART = 0.3
+
+# ---- Start
+#: Loss at the start over that of knowing nothing; He initialization of the output layer gives up to 3 (sanity checks of
+#: CS231n).
+INITIAL_LOSS = 5.0
+#: For mse the scores themselves add their variance.
+INITIAL_LOSS_MSE = 10.0
+#: Growth of the spread of dense outputs from the first to the last hidden layer, per layer and in all. He and Xavier
+#: keep it near 1 (He et al. 2015); Ng's course: 1.5 per layer is an explosion.
+GROWTH_PER_LAYER = 1.5
+GROWTH = 10.0
+#: The same for signals that die out: Ng's 0.5 per layer, through some layers.
+DECAY = 0.03
+#: Gradient of the first over that of the last weights, as root mean squares times the root of the fan-in. Tuning: 0.02
+#: and more in healthy runs. (AutoTrainer: 1e-3 together with an absolute threshold.)
+GRADIENT_DECAY = 5e-3
+#: Share of saturated activations (|tanh| > 0.97, sigmoid outside [0.03, 0.97]) in a layer. Xavier starts below 0.05.
+SATURATED = 0.4
+#: At the end: trained layers may well be saturated in part.
+SATURATED_END = 0.8
+#: Share of units that are zero for every row. Layers of healthy runs ended with up to 0.5 in tuning.
+DEAD = 0.6
+
+# ---- Rate
+#: Update over weights per step, median over the tensors. CS231n: 1e-3 is good; Adam at its usual rates has 1e-2 in the
+#: first epochs.
+RATIO_HIGH = 0.03
+#: Sum of all updates over the weights. Healthy runs of tuning went 0.5 and more; 20 epochs of 30 steps at 1e-3 are 0.6.
+PATH_SHORT = 0.4
+#: ... so little that it does not matter whether the loss still falls.
+PATH_NONE = 0.02
+#: What ten steps with another rate win or lose from where the run ended, relative to the loss of the best constant
+#: answer.
+PROBE_WINS = 0.03
+#: Upward moves of the loss per epoch over its level, and over the loss of the best constant answer.
+RISES = 0.1
+RISES_MUCH = 0.03
+#: A loss so much above that of the best constant answer was driven there.
+LOSS_DRIVEN_UP = 1.3
+#: How much of the loss is still won in the last third of the run when it is not flat.
+FLAT = 0.05
+#: Rate at the end over the largest: below, training was over before the run was.
+RATE_DECAYED = 0.01
+#: A run whose rate decayed like that should have finished learning: share of the baseline.
+LEARNED_WHEN_DECAYED = 0.95
+#: Loss of a run that ran away, over that at its start and that of the best constant answer.
+RUNAWAY = 20.0
+
+# ---- Generalization
+#: Training score less validation score; healthy runs of tuning are below 0.12 by selection. AutoTrainer: 0.07 to 0.10
+#: in accuracy.
+GAP = 0.2
+#: Validation loss at the end over its minimum. nnscope: 1.15.
+VALIDATION_RISES = 1.15
+#: A gap that needs no rise of the loss beside it.
+GAP_ALONE = 0.35
+#: Pull of the penalty over pull of the data on the weights at the start, median over the tensors. Healthy: 1e-3.
+PENALTY_PULL = 0.03
+#: Weights at the end over those at the start: shrunk.
+SHRUNK = 0.5
+#: Rows per batch from which batch statistics are hardly noise: with 2 rows x_hat is +-1 and knows only their order.
+BATCH_TINY = 4
+#: ... and still suspect when training and inference disagree.
+BATCH_SMALL = 8
+#: Narrowest hidden layer that can be too narrow for a task.
+NARROW = 4

@@ -1,0 +1,150 @@
+"""Data sets for training runs: some to set the doctor's thresholds with, others that it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import gradproof as gp
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """Training and validation set, standardized with the training set's mean and deviation."""
+
+    name: str
+    X: Array
+    y: Array
+    Xv: Array
+    yv: Array
+    loss: str
+    outputs: int
+
+    @property
+    def classes(self) -> bool:
+        return self.loss != "mse"
+
+    def with_inputs(self, change: Callable[[Array], Array]) -> Task:
+        return replace(self, X=change(self.X), Xv=change(self.Xv))
+
+
+def divided(name: str, X: Array, y: Array, m: int, loss: str, outputs: int) -> Task:
+    """The first m rows to train on, the rest to validate with."""
+    mean, std = X[:m].mean(axis=0), X[:m].std(axis=0)
+    X = (X - mean) / np.where(std > 0, std, 1)
+    if loss == "mse":
+        y = (y - y[:m].mean()) / y[:m].std()
+    return Task(name, X[:m], y[:m], X[m:], y[m:], loss, outputs)
+
+
+def _sizes(rng: np.random.Generator) -> tuple[int, int]:
+    m = int(rng.integers(400, 1201))
+    return m, m + 300
+
+
+def blobs(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    k, n = int(rng.integers(3, 7)), int(rng.integers(4, 21))
+    centres = rng.normal(size=(k, n)) * rng.uniform(0.8, 1.5)
+    y = rng.integers(0, k, total)
+    return divided("blobs", centres[y] + rng.normal(size=(total, n)), y, m, "softmax_cross_entropy", k)
+
+
+def moons(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    y = rng.integers(0, 2, total)
+    t = rng.uniform(0, np.pi, total)
+    X = np.stack([np.cos(t) + y, np.where(y == 1, 0.5, 0) + np.sin(t) * (1 - 2 * y)], axis=1)
+    X += rng.normal(size=X.shape) * rng.uniform(0.05, 0.2)
+    if rng.random() < 0.5:
+        return divided("moons", X, y.astype(float), m, "binary_cross_entropy", 1)
+    return divided("moons", X, y, m, "softmax_cross_entropy", 2)
+
+
+def teacher(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    n, k = int(rng.integers(6, 13)), int(rng.integers(2, 6))
+    X = rng.normal(size=(total, n))
+    scores = np.tanh(X @ rng.normal(size=(n, 8)) * 1.5 / np.sqrt(n)) @ rng.normal(size=(8, k))
+    loss = "hinge" if rng.random() < 0.3 else "softmax_cross_entropy"
+    scores = (scores - scores.mean(axis=0)) / scores.std(axis=0)
+    return divided("teacher", X, scores.argmax(axis=1), m, loss, k)
+
+
+def waves(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    n = int(rng.integers(1, 5))
+    X = rng.normal(size=(total, n))
+    y = np.sin(1.5 * X @ rng.normal(size=n)) + 0.5 * X[:, 0] + 0.1 * rng.normal(size=total)
+    return divided("waves", X, y[:, None], m, "mse", 1)
+
+
+def digits(rng: np.random.Generator) -> Task:
+    X, y = gp.data.load_digits()
+    order = rng.permutation(len(y))
+    m = int(rng.integers(600, 1300))
+    chosen = order[: m + 400]
+    return divided("digits", X[chosen], y[chosen], m, "softmax_cross_entropy", 10)
+
+
+TUNING = (blobs, moons, teacher, waves, digits)
+
+
+# ---------------------------------------------------------------- never seen while thresholds were set
+
+
+def spirals(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    k = int(rng.integers(2, 4))
+    y = rng.integers(0, k, total)
+    t = rng.uniform(0.3, 1.0, total)
+    angle = 3.5 * t + 2 * np.pi * y / k + 0.12 * rng.normal(size=total)
+    return divided(
+        "spirals", np.stack([t * np.cos(angle), t * np.sin(angle)], axis=1), y, m, "softmax_cross_entropy", k
+    )
+
+
+def xor(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    X = rng.normal(size=(total, 2 + int(rng.integers(0, 4))))
+    y = (X[:, 0] * X[:, 1] > 0).astype(float)
+    return divided("xor", X, y, m, "binary_cross_entropy", 1)
+
+
+def friedman(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    X = rng.random((total, int(rng.integers(5, 9))))
+    y = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3] + 5 * X[:, 4]
+    return divided("friedman", X, (y + rng.normal(size=total))[:, None], m, "mse", 1)
+
+
+def shells(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    X = rng.normal(size=(total, int(rng.integers(3, 7))))
+    radius = np.linalg.norm(X, axis=1) + 0.1 * rng.normal(size=total)
+    y = np.digitize(radius, np.quantile(radius, [1 / 3, 2 / 3]))
+    loss = "hinge" if rng.random() < 0.3 else "softmax_cross_entropy"
+    return divided("shells", X, y, m, loss, 3)
+
+
+def clusters(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    n, k = int(rng.integers(8, 31)), int(rng.integers(2, 9))
+    centres = rng.normal(size=(3 * k, n)) * rng.uniform(1.0, 1.6)
+    part = rng.integers(0, 3 * k, total)
+    return divided("clusters", centres[part] + rng.normal(size=(total, n)), part % k, m, "softmax_cross_entropy", k)
+
+
+def tumours(rng: np.random.Generator) -> Task:
+    from sklearn.datasets import load_breast_cancer
+
+    X, y = load_breast_cancer(return_X_y=True)
+    order = rng.permutation(len(y))
+    return divided("tumours", X[order], y[order].astype(float), 400, "binary_cross_entropy", 1)
+
+
+UNSEEN = (spirals, xor, friedman, shells, clusters, tumours)
