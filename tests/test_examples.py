@@ -13,7 +13,13 @@ import pytest
 
 import gradproof as gp
 from gradproof import examples
-from gradproof.examples import ill_conditioned_bowl, vanishing_gradients, weight_decay
+from gradproof.examples import (
+    check_numpy_function,
+    exercise_two_bugs,
+    ill_conditioned_bowl,
+    vanishing_gradients,
+    weight_decay,
+)
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(examples.__path__))
 OPTIONAL = {"torch", "jax", "sklearn", "matplotlib", "optuna", "joblib", "onnx", "scipy"}
@@ -43,6 +49,18 @@ def test_it_runs_from_the_command_line():
     name = "gradproof.examples.ill_conditioned_bowl"
     run = subprocess.run([sys.executable, "-m", name], capture_output=True, text=True, check=True)
     assert "Adam" in run.stdout
+
+
+def test_the_exercise_finds_both_mistakes_and_names_them():
+    report = exercise_two_bugs.main()
+    assert set(report.culprits) == {"W2", "b1"}
+    factors = {f.tensor: f.evidence["factor"] for f in report.findings if f.cause == "scale"}
+    assert factors == {"W2": pytest.approx(2, rel=1e-6), "b1": pytest.approx(4, rel=1e-6)}
+
+
+def test_a_penalty_that_is_left_out_is_called_that():
+    right, wrong = check_numpy_function.main()
+    assert right.ok and wrong.culprits == ["w"] and wrong.findings[0].cause == "regularization"
 
 
 def test_depth_makes_a_power():

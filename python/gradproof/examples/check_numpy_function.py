@@ -14,7 +14,7 @@ Array = NDArray[Any]
 PENALTY = 0.1
 
 
-def main() -> None:
+def main() -> tuple[gp.GradientReport, gp.GradientReport]:
     """Print the report of a right gradient, and what is found when the penalty is left out of it."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 6))
@@ -32,9 +32,10 @@ def main() -> None:
         return gradient(p) | {"w": gradient(p)["w"] - PENALTY * p["w"]}
 
     parameters = {"w": rng.normal(size=6), "b": np.array(0.3)}
-    print(gp.check_gradients(loss, gradient, parameters))
-    print()
-    print(gp.check_gradients(loss, without_penalty, parameters))
+    right = gp.check_gradients(loss, gradient, parameters)
+    wrong = gp.check_gradients(loss, without_penalty, parameters)
+    print(right, wrong, sep="\n\n")
+    return right, wrong
 
 
 if __name__ == "__main__":
