@@ -529,7 +529,7 @@ class TestProgress:
 
     def test_a_bar(self, X: np.ndarray, y: np.ndarray, capsys: pytest.CaptureFixture[str]):
         network().fit(X, y, epochs=3, batch_size=16, progress=True)
-        assert "Epoch" in capsys.readouterr().err
+        assert "Trained 3 of 3 epochs" in capsys.readouterr().err
         network().fit(X, y, epochs=3, batch_size=16, optimizer=gp.SGD(1e40), progress=True)
         assert "diverged in epoch 0" in capsys.readouterr().err
 
@@ -602,3 +602,17 @@ class TestBadInput:
             if 0 not in shape:
                 with pytest.raises(ValueError, match=message):
                     network().fit(np.load(tmp_path / "X.npy", mmap_mode="r"), y, epochs=1)
+
+
+def test_the_training_set_need_not_be_scored() -> None:
+    X, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    models = [gp.Sequential([gp.Dense(3)], input_size=4, loss="hinge") for _ in range(2)]
+    scored, bare = (
+        model.fit(X, y, epochs=2, validation_data=(X, y), progress=False, score=score)
+        for model, score in zip(models, (True, False), strict=True)
+    )
+    assert "accuracy" in scored and "accuracy" not in bare
+    assert bare["val_accuracy"] == scored["val_accuracy"] == scored["accuracy"]
+    np.testing.assert_array_equal(models[0].theta, models[1].theta)
+    with pytest.raises(TypeError, match="score: got 1"):
+        models[0].fit(X, y, score=1)

@@ -89,7 +89,7 @@ _PARAMETERS = """
     callbacks : sequence of gp.callbacks.Callback, optional
         Told of what :meth:`fit` does.
     monitor : bool
-        Record update ratios and activations for ``history_.diagnose()``.
+        Record scores of the training set, update ratios and activations, for ``history_.diagnose()``.
     dtype : {"float32", "float64"}, optional
         Of all arithmetic. None: float32 for float32 data and float64 for everything else."""
 
@@ -247,6 +247,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             sample_weight=weights,
             shuffle=self.shuffle,
             monitor=self.monitor,
+            score=self.monitor,
         )
         self._remember(history, convergence, m)
         return self
@@ -267,7 +268,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         rate = schedules.rate(self._schedule(m), optimizer.learning_rate, epoch)
         order = streams.order(model.seed, epoch, m) if self.shuffle else np.arange(m)
         division = Division(model, m, self._batch_size(m))
-        losses, sizes = [], division.stops - division.starts
+        losses, counts = [], division.stops - division.starts
+        if weights is not None:
+            counts = np.add.reduceat(weights[order], division.starts)
         for start, stop in zip(division.starts, division.stops, strict=True):
             rows = order[start:stop]
             step = Step(model, _dense(X[rows]), targets[rows], optimizer, self._state, rows=m,
@@ -276,7 +279,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             if not np.isfinite(losses[-1]):
                 warnings.warn("Training diverged: the loss is not finite.", ConvergenceWarning, stacklevel=3)
                 break
-        self.loss_ = self._loss_scale() * float(np.average(losses, weights=sizes[: len(losses)]))
+        self.loss_ = self._loss_scale() * float(np.average(losses, weights=counts[: len(losses)]))
         self.loss_curve_.append(self.loss_)
         self.best_loss_ = min(self.loss_curve_)
         self.n_iter_ = 1

@@ -114,6 +114,7 @@ class Sequential(Network):
         shuffle: bool = True,
         augment: Any = None,
         monitor: bool = True,
+        score: bool = True,
         resume: Any = None,
     ) -> History:
         """Train on mini-batches, from the weights as they are; see :func:`gradproof.train.fit.fit`."""
@@ -137,6 +138,7 @@ class Sequential(Network):
             shuffle=shuffle,
             augment=augment,
             monitor=monitor,
+            score=score,
             resume=resume,
         )
 

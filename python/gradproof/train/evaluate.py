@@ -20,21 +20,19 @@ _ROWS = 2000  # of the training set are scored: known to about a percent, and li
 class Evaluation:
     """The weights as they are, without dropout and with running statistics, on training and validation set."""
 
-    def __init__(self, model: Sequential, training: Samples, validation: Samples | None) -> None:
+    def __init__(self, model: Sequential, training: Samples | None, validation: Samples | None) -> None:
         self._model, self._validation = model, validation
-        m = len(training)
-        chosen = np.arange(m) if m <= _ROWS else np.linspace(0, m - 1, _ROWS).astype(np.int64)
-        whole = m <= _ROWS and not training.mapped
-        self._X = training.X if whole else training.gather(chosen)
-        self._targets = training.targets[chosen]
+        self._training = None if training is None else _sampled(training)
         self._score = "r2" if model.loss_name == "mse" else "accuracy"
 
     def __call__(self) -> dict[str, float]:
-        """``accuracy``, and with validation data ``val_loss`` and ``val_accuracy`` (``r2`` for regression)."""
-        model = self._model
+        """``accuracy`` of the training set and ``val_loss`` and ``val_accuracy`` of the validation set, as far as there
+        are such (``r2`` for regression)."""
+        model, values = self._model, {}
         loss = model._loss
-        scores, _ = model._forward(self._X, False)
-        values = {self._score: loss.score(loss.predict(scores), self._targets)}
+        if self._training is not None:
+            X, targets = self._training
+            values[self._score] = loss.score(loss.predict(model._forward(X, False)[0]), targets)
         if self._validation is not None:
             scores = self._scores(self._validation)
             targets = self._validation.targets
@@ -47,3 +45,11 @@ class Evaluation:
         for start, block in samples.blocks():
             scores[start : start + len(block)] = self._model._forward(block, False)[0]
         return scores
+
+
+def _sampled(samples: Samples) -> tuple[Array, Array]:
+    """Inputs and targets of all rows, or of evenly spaced ones of many."""
+    m = len(samples)
+    chosen = np.arange(m) if m <= _ROWS else np.linspace(0, m - 1, _ROWS).astype(np.int64)
+    whole = m <= _ROWS and not samples.mapped
+    return samples.X if whole else samples.gather(chosen), samples.targets[chosen]

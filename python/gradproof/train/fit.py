@@ -55,6 +55,7 @@ def fit(
     shuffle: bool = True,
     augment: Augmentation | None = None,
     monitor: bool = True,
+    score: bool = True,
     resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a model on mini-batches, from the weights as they are: a second call goes on where the first ended.
@@ -104,6 +105,8 @@ def fit(
         `rng` is a function of seed, epoch and batch.
     monitor : bool
         Whether activations, gradients and updates are looked at once an epoch.
+    score : bool
+        Whether the training set is scored after every epoch (for small networks a fifth of the time).
     resume : str or path-like, optional
         A checkpoint (:class:`~gradproof.train.callbacks.Checkpoint`) to go on from, with the result of a run that never
         stopped; without such a file the run starts at the beginning.
@@ -127,6 +130,7 @@ def fit(
     chosen = options.Options.of(model, len(samples), optimizer, schedule, epochs, batch_size, seed, frozen, shuffle)
     options.check_augment(augment)
     options.flag(monitor, "monitor")
+    options.flag(score, "score")
     validation = data.validation(model, validation_data, samples.targets)
     weights = data.weights(model, samples.targets, sample_weight, class_weight)
     watchers = options.in_order(callbacks)
@@ -150,7 +154,7 @@ def fit(
             found.restore(watchers)
         feed = Feed(model, samples, division, chosen.optimizer, state, weights, frozen, augment, chosen.seed)
         trainer = _Trainer(model, chosen, run, feed, division, len(samples), weights, watchers, interrupt, shown)
-        trainer.evaluation = Evaluation(model, samples, validation)
+        trainer.evaluation = Evaluation(model, samples if score else None, validation)
         trainer.monitor = Monitor(model, chosen.batch_size, len(division)) if monitor else None
         trainer.examination = examination
         trainer.train()
