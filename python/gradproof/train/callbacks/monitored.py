@@ -8,7 +8,7 @@ from typing import Any
 from gradproof.nn import validate
 from gradproof.train.run import Run
 
-_LARGER_IS_BETTER = ("accuracy", "r2")
+LARGER_IS_BETTER = ("accuracy", "r2")
 
 
 class Monitored:
@@ -47,7 +47,7 @@ class Monitored:
             hint = "; give validation_data" if name.startswith("val_") else ""
             raise ValueError(f"monitor: got {name!r}, expected one of {', '.join(map(repr, run.logs))}{hint}")
         value = float(run.logs[name])
-        sign = -1.0 if name.endswith(_LARGER_IS_BETTER) else 1.0
+        sign = -1.0 if name.endswith(LARGER_IS_BETTER) else 1.0
         best = inf if self.best is None else sign * self.best
         if isnan(value) or not sign * value < best - self.min_delta:
             return False
