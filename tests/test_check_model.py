@@ -411,3 +411,25 @@ def test_python_layers_are_not_trusted(rng: np.random.Generator) -> None:
     assert set(gp.check_model(make(OnlyInSingle(), "float32"), X, y).culprits) == {"dense_0.W", "dense_0.b"}
     assert gp.check_model(make(OnlyInSingle(), "float64"), X, y).ok
     assert gp.check_model(make(FalsePromise(), "float64"), X, y).ok
+
+
+def test_rows_that_round_alike(dtype: str, rng: np.random.Generator) -> None:
+    """Deep and weak, so that all rows have the same scores: their rounding errors add up, in the loss and backwards."""
+    X = 0.1 * rng.standard_normal((512, 30))
+    for loss, seed in (("softmax_cross_entropy", 0), ("hinge", 1), ("softmax_cross_entropy", 2)):
+        y = np.random.default_rng(seed).integers(0, 4, len(X))
+        layers = [gp.Dense(20, init=0.01) for _ in range(6)]
+        model = gp.Sequential([*layers, gp.Dense(4, init=0.01)], 30, loss, dtype=dtype, seed=seed)
+        for i in range(7):
+            model.parameters[f"dense_{i}.b"][...] = 0.03 * rng.standard_normal(model.parameters[f"dense_{i}.b"].shape)
+        report = gp.check_model(model, X, y)
+        assert report.ok, report
+
+
+def test_a_loss_that_is_settled_is_vacuous(dtype: str, rng: np.random.Generator) -> None:
+    X = rng.standard_normal((3, 5))
+    model = gp.Sequential([gp.Dense(2)], 5, "hinge", dtype=dtype)
+    model.parameters["dense_0.W"][...] = 0
+    model.parameters["dense_0.b"][...] = [9, -9]
+    report = gp.check_model(model, X, np.zeros(3, int))
+    assert report.ok and {finding.cause for finding in report.findings} == {"vacuous"}

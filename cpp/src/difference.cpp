@@ -10,6 +10,7 @@
 #include "gradproof/dense.hpp"
 #include "gradproof/dropout.hpp"
 #include "gradproof/maxout.hpp"
+#include "gradproof/reduce.hpp"
 #include "gradproof/thread_pool.hpp"
 #include "slopes.hpp"
 #include "units.hpp"
@@ -54,7 +55,7 @@ class StructuredPass {
   // Buffers of one worker.
   struct Scratch {
     std::vector<Seed> seeds;
-    std::vector<double> sums, lost;  // over the rows of a seed: the sum so far, and what its roundings lost
+    std::vector<Sum> sums;  // over the rows of a seed
     std::vector<std::uint8_t> kinks;
     std::vector<T> direction, column;         // (m)
     std::vector<std::vector<T>> base;         // base columns of the ops that keep a single column
@@ -82,8 +83,7 @@ class StructuredPass {
     const Plan& plan = point_.plan;
     const Index m = point_.m;
     units_.seeds(unit, scratch.seeds);
-    scratch.sums.assign(scratch.seeds.size(), 0);
-    scratch.lost.assign(scratch.seeds.size(), 0);
+    scratch.sums.assign(scratch.seeds.size(), Sum());
     scratch.kinks.assign(scratch.seeds.size(), 0);
     scratch.direction.resize(static_cast<std::size_t>(m));
     scratch.column.resize(static_cast<std::size_t>(m));
@@ -128,7 +128,7 @@ class StructuredPass {
     finish_rows(spread, column, scratch);
 
     for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
-      const double mean = (scratch.sums[k] + scratch.lost[k]) / static_cast<double>(m);
+      const double mean = scratch.sums[k].value() / static_cast<double>(m);
       // The textbook's loss is a number of the model's own precision.
       change_[scratch.seeds[k].place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
       if (kink_) kink_[scratch.seeds[k].place] = scratch.kinks[k];
@@ -294,19 +294,12 @@ class StructuredPass {
     for (Index r = 0; r < rows; ++r) {
       const std::size_t at = static_cast<std::size_t>(r), seed = static_cast<std::size_t>(scratch.seed[at]);
       bool kink = false;
-      add(scratch, seed, loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, small, kink));
+      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, small, kink);
       scratch.kinks[seed] |= kink;
     }
     scratch.pending.clear();
     scratch.sample.clear();
     scratch.seed.clear();
-  }
-
-  // Knuth's sum of two numbers and its rounding error: rows whose terms are equal would all round the same way.
-  static void add(Scratch& scratch, std::size_t seed, double term) {
-    const double before = scratch.sums[seed], after = before + term, part = after - before;
-    scratch.lost[seed] += (before - (after - part)) + (term - part);
-    scratch.sums[seed] = after;
   }
 
   // Takes every row that fetch(r, row) provides through the ops from `first` on that work row by row, into the stack.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "difference_forms.hpp"
@@ -17,6 +18,20 @@ double walk(Index n) { return 1 + static_cast<double>(n) / 6; }
 double drift(Index n) { return static_cast<double>(n) / 9; }
 // Over the rows of a batch the terms may even be equal (hinge, binary inputs) and round the same way every time.
 double row_drift(Index m) { return std::pow(static_cast<double>(m) / 6, 2); }
+
+// How many rows share one value in a column, on average: they round the same way, and their errors add up like m, not like
+// its root. Values a few units of round-off apart count as one.
+template <class T>
+double repetition(const T* column, Index m, Index stride) {
+  std::vector<T> values(static_cast<std::size_t>(m));
+  for (Index s = 0; s < m; ++s) values[static_cast<std::size_t>(s)] = column[s * stride];
+  std::sort(values.begin(), values.end());
+  Index distinct = 1;
+  for (std::size_t s = 1; s < values.size(); ++s) {
+    distinct += values[s] - values[s - 1] > 8 * std::numeric_limits<T>::epsilon() * std::abs(values[s]);
+  }
+  return static_cast<double>(m) / static_cast<double>(distinct);
+}
 
 template <class T>
 class Rounding {
@@ -40,8 +55,9 @@ class Rounding {
     Squares above = loss();
     for (std::size_t k = ops; k-- > 0;) above = backward(k, above, gradient.data(), error);
     for (Index i = 0; i < point_.theta_size; ++i) error[i] = std::sqrt(error[i]);
-    const double mean_rounding = std::abs(value) * (1 + std::sqrt(drift(m_)));
-    return std::sqrt((squares(inner_[ops].data(), n) * moved_.back()).sum()) + mean_rounding;
+    const double mean_rounding = std::abs(value) * (1 + std::sqrt(drift(n)));
+    const Squares lost = squares(inner_[ops].data(), n) * moved_.back();
+    return std::sqrt((lost.rowwise() * repetitions(point_.scores(), n).transpose()).sum()) + mean_rounding;
   }
 
  private:
@@ -52,6 +68,11 @@ class Rounding {
   Squares squares(const T* data, Index width) const { return values(data, width).square(); }
   Squares squared_weights(std::size_t k) const {
     return ConstMatrixMap<T>(point_.theta + op(k).weight, op(k).n_in, op(k).n_out).template cast<double>().array().square();
+  }
+  Eigen::ArrayXd repetitions(const T* data, Index width) const {
+    Eigen::ArrayXd result(width);
+    for (Index j = 0; j < width; ++j) result[j] = repetition(data + j, m_, width);
+    return result;
   }
   static Squares product(const Squares& a, const Squares& b) { return (a.matrix() * b.matrix()).array(); }
 
@@ -182,9 +203,10 @@ class Rounding {
     const Squares dx2 = k > 0 ? squares(inner_[k].data(), n) : Squares::Zero(m_, n);
     switch (o.kind) {
       case Kind::dense: {
-        const Squares sums = above + walk(m_) * dy2;
+        const Squares sums = above.rowwise() * repetitions(inner_[k + 1].data(), o.n_out).transpose() + walk(m_) * dy2;
         Eigen::Map<Squares> dW(error + o.weight, n, o.n_out);
-        dW = product(squares(x, n).transpose(), sums) + product(v.transpose(), dy2);
+        dW = product(squares(x, n).transpose(), sums);
+        if ((v > 0).any()) dW += product((v.rowwise() * repetitions(x, n).transpose()).transpose(), dy2);
         for (Index i = 0; i < n * o.n_out; ++i) {
           error[o.weight + i] += row_drift(m_) * std::pow(static_cast<double>(gradient[o.weight + i]), 2);
         }
@@ -206,8 +228,9 @@ class Rounding {
                                          walk(m_) * dy2.col(j) * x_hat2.col(j))
                                             .sum() +
                                         row_drift(m_) * along * along;
-          error[o.weight + j] = along_variance;
-          error[o.bias + j] = sum_variance;
+          const double repeated = repetition(inner_[k + 1].data() + j, m_, n);
+          error[o.weight + j] = repeated * along_variance;
+          error[o.bias + j] = repeated * sum_variance;
           // What errs in the means and in 1/sigma errs alike in all rows, and adds up in the sums over them below.
           const double mean_variance = (sum_variance + sum * sum) / rows;
           const double along_mean_variance = (along_variance + along * along) / rows;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "activations.hpp"
+#include "reduce.hpp"
 
 namespace gradproof {
 
@@ -14,9 +15,9 @@ template <class T>
 double softmax_cross_entropy(T* dscores, const T* scores, const std::int64_t* labels, Index m, Index n) {
   std::unique_ptr<T[]> own(dscores ? nullptr : new T[std::size_t(m * n)]);
   T* e = dscores ? dscores : own.get();
-  double total = 0;
+  Sum total;
   subtract_row_maximum(e, scores, m, n);
-  for (Index i = 0; i < m; ++i) total -= double(e[i * n + labels[i]]);
+  for (Index i = 0; i < m; ++i) total += -double(e[i * n + labels[i]]);
   math::map(e, e, m * n, [](T s) { return math::exp(s); });
   for (Index i = 0; i < m; ++i) {
     T* row = e + i * n;
@@ -30,14 +31,14 @@ double softmax_cross_entropy(T* dscores, const T* scores, const std::int64_t* la
     math::map(row, row, n, [scale = T(scale)](T e) { return e * scale; });
     row[labels[i]] = T(-others * scale);
   }
-  return total / double(m);
+  return total.value() / double(m);
 }
 
 // L_i = sum over j != y of max(0, s_ij - s_iy + margin), the multiclass SVM of CS231n; the subgradient at a tie is 0.
 template <class T>
 double hinge(T* dscores, const T* scores, const std::int64_t* labels, Index m, Index n, T margin) {
   const T unit = T(1 / double(m));
-  double total = 0;
+  Sum total;
   for (Index i = 0; i < m; ++i) {
     const T* row = scores + i * n;
     const Index label = labels[i];
@@ -58,7 +59,7 @@ double hinge(T* dscores, const T* scores, const std::int64_t* labels, Index m, I
     for (Index j = 0; j < n; ++j) drow[j] = j == label || row[j] - score_true + margin <= 0 ? T(0) : unit;
     drow[label] = T(-double(violations) / double(m));
   }
-  return total / double(m);
+  return total.value() / double(m);
 }
 
 // L = softplus(z) - t z for a logit z and a target t in [0, 1], mean over all elements;
@@ -66,11 +67,15 @@ double hinge(T* dscores, const T* scores, const std::int64_t* labels, Index m, I
 template <class T>
 double binary_cross_entropy(T* dscores, const T* scores, const T* targets, Index m, Index n) {
   const Index size = m * n;
-  double total = 0;
-#pragma omp simd reduction(+ : total)
-  for (Index i = 0; i < size; ++i) {
-    const T z = scores[i], t = targets[i];
-    total += math::log1p(math::exp(-std::abs(z))) + (z > 0 ? (1 - t) * z : -t * z);
+  Sum total;
+  for (Index i = 0; i < size; i += n) {
+    double row = 0;
+#pragma omp simd reduction(+ : row)
+    for (Index j = i; j < i + n; ++j) {
+      const T z = scores[j], t = targets[j];
+      row += math::log1p(math::exp(-std::abs(z))) + (z > 0 ? (1 - t) * z : -t * z);
+    }
+    total += row;
   }
   if (dscores) {
     const T unit = T(1 / double(size));
@@ -80,25 +85,29 @@ double binary_cross_entropy(T* dscores, const T* scores, const T* targets, Index
       dscores[i] = ((1 - t) * math::sigmoid(z) - t * math::sigmoid(-z)) * unit;
     }
   }
-  return total / double(size);
+  return total.value() / double(size);
 }
 
 // L = (p - t)^2, mean over all elements.
 template <class T>
 double mse(T* dscores, const T* predictions, const T* targets, Index m, Index n) {
   const Index size = m * n;
-  double total = 0;
-#pragma omp simd reduction(+ : total)
-  for (Index i = 0; i < size; ++i) {
-    const double d = double(predictions[i] - targets[i]);
-    total += d * d;
+  Sum total;
+  for (Index i = 0; i < size; i += n) {
+    double row = 0;
+#pragma omp simd reduction(+ : row)
+    for (Index j = i; j < i + n; ++j) {
+      const double d = double(predictions[j] - targets[j]);
+      row += d * d;
+    }
+    total += row;
   }
   if (dscores) {
     const T factor = T(2 / double(size));
 #pragma omp simd
     for (Index i = 0; i < size; ++i) dscores[i] = factor * (predictions[i] - targets[i]);
   }
-  return total / double(size);
+  return total.value() / double(size);
 }
 
 }  // namespace gradproof

@@ -1,11 +1,25 @@
-// Sums over the rows of a matrix. Accumulated in double whatever T is: sums of float in float lose a digit per 10^2 rows.
+// Sums, of a series and over the rows of a matrix. Accumulated in double whatever T is: sums of float in float lose a digit per 10^2 rows.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "types.hpp"
 
 namespace gradproof {
+
+// A sum that keeps what its roundings lose (Knuth's two-sum): terms that are equal would all round the same way.
+class Sum {
+ public:
+  void operator+=(double term) {
+    const double before = sum_, part = (sum_ += term) - before;
+    lost_ += (before - (sum_ - part)) + (term - part);
+  }
+  double value() const { return std::isfinite(lost_) ? sum_ + lost_ : sum_; }
+
+ private:
+  double sum_ = 0, lost_ = 0;
+};
 
 // Columns are summed in blocks, whose sums stay in registers or the first cache.
 constexpr Index column_block = 64;

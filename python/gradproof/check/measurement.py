@@ -167,7 +167,7 @@ class Measurement:
         if not coarse.any():
             return coarse
         size = np.maximum(np.abs(analytic), np.abs(self.numeric))
-        coarse &= excess > entry * size
+        coarse &= (excess > entry * size) & (size > 0)  # nothing against nothing is settled: such a tensor is vacuous
         for own in tensors:
             rms = np.sqrt(np.mean(np.square(self.numeric[own])))
             coarse[own] &= excess[own] > max(typical * rms, largest * np.max(size[own], initial=0.0))
