@@ -6,9 +6,10 @@ match says what the mistake probably is.
 
 from __future__ import annotations
 
-from types import ModuleType
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from gradproof import data, kernels
+from gradproof import kernels
 from gradproof._config import config, show_config
 from gradproof._core import version as _version
 from gradproof.check.functions import assert_gradients, check_gradients
@@ -32,12 +33,33 @@ from gradproof.nn.layers import (
 )
 from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
-from gradproof.train import averages, callbacks, schedules
-from gradproof.train.bias_variance import FitDiagnosis, diagnose_fit
-from gradproof.train.doctor import Symptom, diagnose
-from gradproof.train.finder import find_learning_rate
-from gradproof.train.history import History
-from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
+
+if TYPE_CHECKING:
+    from gradproof import data
+    from gradproof.train import averages, callbacks, schedules
+    from gradproof.train.bias_variance import FitDiagnosis, diagnose_fit
+    from gradproof.train.doctor import Symptom, diagnose
+    from gradproof.train.finder import find_learning_rate
+    from gradproof.train.history import History
+    from gradproof.train.optimizers import SGD, Adam, Momentum, RMSprop
+
+# Not every program trains: imported when first used, as the lines above say.
+_LATER = {
+    "Adam": "train.optimizers",
+    "FitDiagnosis": "train.bias_variance",
+    "History": "train.history",
+    "Momentum": "train.optimizers",
+    "RMSprop": "train.optimizers",
+    "SGD": "train.optimizers",
+    "Symptom": "train.doctor",
+    "averages": "train.averages",
+    "callbacks": "train.callbacks",
+    "data": "data",
+    "diagnose": "train.doctor",
+    "diagnose_fit": "train.bias_variance",
+    "find_learning_rate": "train.finder",
+    "schedules": "train.schedules",
+}
 
 __version__ = _version()
 
@@ -91,10 +113,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """``gp.torch`` and ``gp.jax``, imported when first used."""
+def __getattr__(name: str) -> Any:
+    """Training, data sets, and ``gp.torch``, ``gp.jax`` and ``gp.sklearn``, imported when first used."""
     from gradproof.interop import FRAMEWORKS, framework
 
-    if name not in FRAMEWORKS:
+    if name in FRAMEWORKS:
+        return framework(name)
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return framework(name)
+    module = importlib.import_module(f"{__name__}.{_LATER[name]}")
+    value = module if module.__name__.endswith(f".{name}") else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

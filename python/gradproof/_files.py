@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TypeAlias
@@ -51,7 +50,7 @@ def write(path: PathLike, content: bytes) -> None:
 
 def _replace(target: Path, content: bytes, mode: int | None) -> None:
     """A neighbour first, renamed over `target` once it is on the disk."""
-    temporary = target.with_name(f".gradproof-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".gradproof-{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
