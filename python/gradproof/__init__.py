@@ -35,7 +35,7 @@ from gradproof.nn.model import Sequential
 from gradproof.nn.serialize import load
 
 if TYPE_CHECKING:
-    from gradproof import data
+    from gradproof import data, tune
     from gradproof.train import averages, callbacks, schedules
     from gradproof.train.bias_variance import FitDiagnosis, diagnose_fit
     from gradproof.train.doctor import Symptom, diagnose
@@ -59,6 +59,7 @@ _LATER = {
     "diagnose_fit": "train.bias_variance",
     "find_learning_rate": "train.finder",
     "schedules": "train.schedules",
+    "tune": "tune",
 }
 
 __version__ = _version()
@@ -110,6 +111,7 @@ __all__ = [
     "sanity_check",
     "schedules",
     "show_config",
+    "tune",
 ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +39,32 @@ def load_model(spec: str) -> tuple[Sequential, Array | None, Array | None]:
         raise InputError(f"MODEL: {error}") from error
 
 
-def _called(module: str, function: str, spec: str) -> tuple[Sequential, Array | None, Array | None]:
-    from gradproof.nn.model import Sequential
-
+def load_function(module: str, function: str, spec: str) -> Callable[..., Any]:
+    """A function of a module that can be imported from here."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    with _told_of(spec):
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+@contextmanager
+def _told_of(spec: str) -> Iterator[None]:
+    """What the user's module raises becomes an error about the command line."""
     try:
-        builder = getattr(importlib.import_module(module), function)
-        built = builder()
+        yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         raise InputError(f"MODEL: {spec!r} raised {described(error)}; --traceback shows where") from error
+
+
+def _called(module: str, function: str, spec: str) -> tuple[Sequential, Array | None, Array | None]:
+    from gradproof.nn.model import Sequential
+
+    builder = load_function(module, function, spec)
+    with _told_of(spec):
+        built = builder()
     model, X, y = built if isinstance(built, tuple) and len(built) == 3 else (built, None, None)
     if not isinstance(model, Sequential):
         raise InputError(

@@ -2,68 +2,64 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
-
-try:
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError("plots need matplotlib: pip install gradproof[plot]") from error
 
 import numpy as np
 
+from gradproof.check.render.plot import INK, LINE, SCHEME_COLORS, new_figure
 from gradproof.tune.space import Choice, Parameter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from gradproof.tune.babysit import Care
-    from gradproof.tune.result import SearchResult
+    from gradproof.tune.result import SearchResult, Trial
 
-COLUMNS = 3
-INK, ACCENT, FAINT = "#3a4350", "#1f9d78", "#c9d0d8"
+_COLUMNS = 3
+_ACCENT = SCHEME_COLORS["difference"]
 
 
 def search_figure(result: SearchResult) -> tuple[Figure, dict[str, Any]]:
     """See :meth:`gradproof.tune.result.SearchResult.plot`."""
-    complete = [trial for trial in result.trials if trial.state == "complete" and np.isfinite(trial.value)]
     data: dict[str, Any] = {
         "trial": [trial.number for trial in result.trials],
         "value": [trial.value for trial in result.trials],
         "best": result.best_so_far(),
         **{name: [trial.labels[name] for trial in result.trials] for name in result.space.parameters},
     }
+    scored = [trial for trial in result.trials if trial.state == "complete" and isfinite(trial.value)]
     panels = 1 + len(result.space.parameters)
-    columns = min(COLUMNS, panels)
+    columns = min(_COLUMNS, panels)
     rows = ceil(panels / columns)
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    figure = new_figure(3.6 * columns, 2.9 * rows)
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    first = axes[0]
-    first.plot([trial.number for trial in complete], [trial.value for trial in complete], "o", color=INK, markersize=3)
-    first.step(data["trial"], data["best"], where="post", color=ACCENT)
-    first.set(xlabel="trial", ylabel="score", title="best so far")
+    axes[0].plot([trial.number for trial in scored], [trial.value for trial in scored], "o", color=INK, markersize=3)
+    axes[0].step(data["trial"], data["best"], where="post", color=_ACCENT)
+    _dress(axes[0], "trial", "score")
     for ax, (name, parameter) in zip(axes[1:], result.space.parameters.items(), strict=False):
-        _against(ax, name, parameter, result)
+        _against(ax, name, parameter, scored, result.best)
     for ax in axes[panels:]:
         ax.remove()
     return figure, data
 
 
-def _against(ax: Axes, name: str, parameter: Parameter, result: SearchResult) -> None:
+def _against(ax: Axes, name: str, parameter: Parameter, trials: list[Trial], best: Trial | None) -> None:
     """Score against a parameter on its scale, later trials darker."""
-    trials = [trial for trial in result.trials if trial.state == "complete" and np.isfinite(trial.value)]
-    at = [trial.positions[name] for trial in trials]
-    values, numbers = [trial.value for trial in trials], [trial.number for trial in trials]
-    ax.scatter(at, values, c=numbers, cmap="Greys", vmin=-max([1, *numbers]) / 2, s=14)
-    if result.best is not None:
-        ax.plot(result.best.positions[name], result.best.value, "o", color=ACCENT, markersize=6)
+    if best is not None:
+        shades = np.linspace(0.3, 1.0, len(trials))
+        ax.scatter(
+            [trial.positions[name] for trial in trials], [trial.value for trial in trials], c=INK, alpha=shades, s=14
+        )
+        ax.plot(best.positions[name], best.value, "o", color=_ACCENT, markersize=6)
     if isinstance(parameter, Choice):
         ax.set_xticks(range(len(parameter.labels)), [str(label) for label in parameter.labels])
     else:
         ax.set_xscale(parameter.axis())
     if parameter.key(name) != name:
         ax.invert_xaxis()  # so that the parameter itself grows to the right
-    ax.set(xlabel=parameter.key(name))
+    _dress(ax, parameter.key(name), "score")
 
 
 def care_figure(care: Care) -> tuple[Figure, dict[str, Any]]:
@@ -79,13 +75,23 @@ def care_figure(care: Care) -> tuple[Figure, dict[str, Any]]:
         ],
         "changes": [entry["epoch"] for entry in care.log if entry["decision"] == "changed"],
     }
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = new_figure(6.4, 3.6)
     ax = figure.subplots()
     for epoch in data["changes"]:
-        ax.axvline(epoch - 0.5, color=FAINT, linewidth=1)
+        ax.axvline(epoch - 0.5, color=LINE, linewidth=1)
     if data["tried"]:
-        ax.plot(*zip(*data["tried"], strict=True), "o", color=FAINT, markersize=4, label="tried")
-    ax.plot(data["epoch"], data["score"], color=ACCENT, label="taken")
-    ax.set(xlabel="epoch", ylabel=care.monitor)
-    ax.legend()
+        ax.plot(*zip(*data["tried"], strict=True), "o", color=INK, alpha=0.4, markersize=4, label="tried")
+    ax.plot(data["epoch"], data["score"], color=_ACCENT, label="taken")
+    ax.legend(fontsize=8, frameon=False, labelcolor=INK)
+    _dress(ax, "epochs", care.monitor)
     return figure, data
+
+
+def _dress(ax: Axes, across: str, up: str) -> None:
+    ax.set_xlabel(across, fontsize=9, color=INK)
+    ax.set_ylabel(up, fontsize=9, color=INK)
+    ax.grid(True, color=LINE, linewidth=0.5)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=INK, labelsize=8, which="both", length=0)
+    for spine in ax.spines.values():
+        spine.set_color(LINE)
