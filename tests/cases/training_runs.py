@@ -160,5 +160,6 @@ def sweep(base: Recipe) -> Sweep:
                 break
     top = max(scores.values())
     # Of the rates whose score is near the best, the middle one (in logarithm): what a person would settle on.
-    near = [rate for rate in scores if scores[rate] >= top - 0.02]
+    near = [r for r in scores if scores[r] >= top - 0.02 and losses[r] <= 2 * min(losses.values()) + 0.05]
+    near = near or [max(scores, key=lambda r: scores[r])]
     return Sweep(base, losses, scores, near[len(near) // 2])

@@ -31,14 +31,15 @@ def runs(swept: Sweep, rng: np.random.Generator, wanted: set[str] | None = None)
     if top < 0.4:
         return  # a recipe that does not learn its task says nothing
     model, history = tuned.train()
-    healthy = clean(history, tuned)
+    lowest = min(swept.losses.values())
+    healthy = clean(history, tuned) and level(history) <= 2 * lowest + 0.1
     if healthy and (wanted is None or "healthy" in wanted):
         yield Run(None, frozenset(), history, model, tuned, "tuned")
         for rate in (tuned.rate / 10**0.5, tuned.rate * 10**0.5):
             if swept.scores.get(rate, 0) >= top - 0.02:
                 other = replace(tuned, rate=rate)
                 model, history = other.train()
-                if clean(history, other):
+                if clean(history, other) and level(history) <= 2 * lowest + 0.1:
                     yield Run(None, frozenset(), history, model, other, "near the best rate")
     for name, make in SICK.items():
         if wanted is None or name in wanted:
@@ -121,24 +122,22 @@ def bad_initial_loss(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
 
 
 def dead(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    if swept.recipe.notes["activation"] != "relu" or swept.recipe.notes["batch_norm"]:
-        return
-    share, depth = rng.uniform(0.8, 1.0), swept.recipe.notes["depth"]
-    which = int(rng.integers(0, depth))
-    how_far = 10 ** rng.uniform(0.9, 2)
+    share, depth = rng.uniform(0.8, 1.0), int(rng.integers(1, 4))
+    which, how_far = int(rng.integers(0, depth)), 10 ** rng.uniform(0.9, 2)
+    units = int(rng.choice([24, 48]))
+    hidden = [layer for _ in range(depth) for layer in (gp.Dense(units), gp.ReLU())]
 
     def edit(model: gp.Sequential) -> None:
-        b = model.parameters[f"dense_{which}.b"]
-        b[: int(np.ceil(share * len(b)))] = -how_far
+        model.parameters[f"dense_{which}.b"][: int(np.ceil(share * units))] = -how_far
 
-    recipe = replace(swept.tuned, edit=edit)
+    relu = swept.recipe.notes["activation"] == "relu"
+    tuned = swept.tuned if relu else replace(swept.tuned, optimizer=gp.Adam, rate=2e-3)
+    recipe = replace(tuned, hidden=hidden, edit=edit)
     model, history = recipe.train()
-    units = model.parameters[f"dense_{which}.b"].size
-    z = model.copy()
-    hidden = gp.Sequential(model.layers[: 2 * which + 2], model.input_size, "mse", dtype=model.dtype)
-    hidden.theta = z.theta[: hidden.theta.size]
-    alive = (hidden.forward(recipe.task.X) > 0).any(axis=0).sum()
-    if alive < 0.4 * units:
+    part = gp.Sequential(model.layers[: 2 * which + 2], model.input_size, "mse", dtype=model.dtype)
+    part.theta = model.theta[: part.theta.size]
+    alive = (part.forward(recipe.task.X) > 0).any(axis=0).sum()
+    if alive < 0.35 * units and history.stopped != "diverged":
         yield Run("dead_relu", frozenset(), history, model, recipe, f"{share:.0%}")
 
 
@@ -154,7 +153,20 @@ def vanishing(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
             gp.Dense(units, init=init),
             {"sigmoid": gp.Sigmoid, "small tanh": gp.Tanh, "small relu": gp.ReLU}[kind](),
         ]
-    yield from _checked("vanishing_gradient", "plateau", replace(swept.tuned, hidden=hidden), swept, kind)
+    recipe = replace(swept.tuned, hidden=hidden)
+    if kind != "small relu" or _alive(recipe):
+        yield from _checked("vanishing_gradient", "plateau", recipe, swept, kind)
+
+
+def _alive(recipe: Recipe) -> bool:
+    """Whether most units of every ReLU layer are there at the start: small narrow layers may be dead by chance."""
+    model = recipe.model()
+    for end in range(2, len(model.layers), 2):
+        part = gp.Sequential(model.layers[:end], model.input_size, "mse", dtype=model.dtype)
+        part.theta = model.theta[: part.theta.size]
+        if (part.forward(recipe.task.X) > 0).any(axis=0).mean() < 0.6:
+            return False
+    return True
 
 
 def exploding(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
@@ -210,27 +222,23 @@ def diverged(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
 
 
 def oscillating(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    """Full-batch gradient descent with a rate at which the loss goes up and down, and a third of it does not."""
+    """Full-batch gradient descent with a rate at which the loss goes up and down, and a quarter of it does not."""
     base = replace(swept.recipe, optimizer=gp.SGD, batch=len(swept.recipe.task.X), epochs=60)
     if base.notes["dropout"]:
         return
-    rate, before = 0.03, None
-    for _ in range(14):
+    quiet, rate = [], 0.03
+    for _ in range(20):
         model, history = replace(base, rate=rate).train()
         if history.stopped == "diverged":
             return
-        settled = level(history) < max(1.0, history["data_loss"][0])
-        if swings(history) > 0.3 and settled and before is not None and swings(before) < 0.1:
-            yield Run(
-                "oscillating_loss",
-                frozenset(["learning_rate_too_high"]),
-                history,
-                model,
-                replace(base, rate=rate),
-                "full batch",
-            )
+        start = max(history["data_loss"][0], history.settings["facts"]["targets"]["constant_loss"])
+        settled = 0.2 < level(history) < 1.2 * start
+        if swings(history) > 0.15 and settled and any(rate / r <= 4.5 for r in quiet):
+            admitted = frozenset(["learning_rate_too_high"])
+            yield Run("oscillating_loss", admitted, history, model, replace(base, rate=rate), "full batch")
             return
-        before, rate = history, rate * 1.8
+        quiet += [rate] if swings(history) < 0.05 else []
+        rate *= 1.5
 
 
 def swings(history: Any) -> float:
@@ -243,7 +251,7 @@ def swings(history: Any) -> float:
 def plateau(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     tuned = swept.tuned
     if rng.random() < 0.8:
-        base = float(rng.choice([0.03, 0.1, 0.2, 0.3]))
+        base = float(rng.choice([0.03, 0.06, 0.1, 0.2]))
         recipe = replace(tuned, schedule=gp.schedules.Exponential(base), epochs=max(tuned.epochs, 40))
         yield from _checked("plateau", "learning_rate_too_low", recipe, swept, "decayed away")
     else:
@@ -273,7 +281,8 @@ def overfitting(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     model, history = recipe.train()
     value = np.array(history["val_loss"])
     gap = outcome(history, small) - outcome(history, small, "val_")
-    if gap > 0.25 and value[-1] > 1.3 * value.min():
+    # A validation score at chance would be that of random labels as well.
+    if gap > 0.25 and value[-1] > 1.3 * value.min() and outcome(history, small, "val_") > 0.2:
         yield Run("overfitting", frozenset(), history, model, recipe, "few rows")
 
 

@@ -10,8 +10,12 @@ from collections.abc import Iterator, Mapping
 from math import inf, isfinite, isnan, nan
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradproof import _files
 
+Array = NDArray[Any]
 Column: TypeAlias = "list[float] | dict[str, list[float]]"
 
 FORMAT = "gradproof-history"
@@ -149,15 +153,7 @@ class History:
 
         Numbers that JSON does not have are the strings ``"nan"``, ``"inf"`` and ``"-inf"``.
         """
-        head = {
-            "format": FORMAT,
-            "version": VERSION,
-            "stopped": self.stopped,
-            "message": self.message,
-            "settings": self.settings,
-            "changes": self.changes,
-        }
-        lines = [json.dumps(head)]
+        lines = [json.dumps(self._head() | {"stopped": self.stopped, "message": self.message})]
         for index, epoch in enumerate(self.epochs):
             lines.append(json.dumps({"epoch": epoch, **encoded(self.row(index))}, allow_nan=False))
         lines.append(json.dumps({"batches": encoded(self.batches)}, allow_nan=False))
@@ -177,17 +173,53 @@ class History:
         text = source if isinstance(source, str) and "\n" in source else _read(source)
         try:
             head, *rows, tail = (json.loads(line) for line in text.splitlines())
-            if head["format"] != FORMAT or head["version"] != VERSION:
-                raise ValueError(f"its format is {head['format']!r} {head['version']!r}")
-            history = cls(head["settings"])
+            history = cls._begun(head)
             history.stopped, history.message = head["stopped"], str(head["message"])
-            history.changes = list(head["changes"])
             for row in rows:
                 history.record(row.pop("epoch"), decoded(row))
             history.batches = list(decoded(tail["batches"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = f"{source!s:.80}" if text is not source else "the text"
             raise ValueError(f"{what}: not a history that gradproof wrote: {error}") from error
+        return history
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What a checkpoint keeps, as plain data and arrays: a run of thousands of epochs has many numbers."""
+        flat = self.flat()
+        values = np.array(list(flat.values()), np.float64).reshape(len(flat), len(self.epochs))
+        arrays = {
+            "epochs": np.array(self.epochs, np.int64),
+            "values": values,
+            "batches": np.array(self.batches, np.float64),
+        }
+        return self._head() | {"columns": list(flat)}, arrays
+
+    @classmethod
+    def unpacked(cls, head: Mapping[str, Any], arrays: Mapping[str, Array]) -> History:
+        """The way back from :meth:`packed`.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If they are something else.
+        """
+        history = cls._begun(head)
+        history.epochs, history.batches = arrays["epochs"].tolist(), arrays["batches"].tolist()
+        if arrays["values"].shape != (len(head["columns"]), len(history.epochs)):
+            raise ValueError(f"a history of {len(history.epochs)} epochs has values of shape {arrays['values'].shape}")
+        for name, values in zip(head["columns"], arrays["values"].tolist(), strict=True):
+            history._list(name)[:] = values
+        return history
+
+    def _head(self) -> dict[str, Any]:
+        return {"format": FORMAT, "version": VERSION, "settings": self.settings, "changes": self.changes}
+
+    @classmethod
+    def _begun(cls, head: Mapping[str, Any]) -> History:
+        if head["format"] != FORMAT or head["version"] != VERSION:
+            raise ValueError(f"its format is {head['format']!r} {head['version']!r}")
+        history = cls(head["settings"])
+        history.changes = list(head["changes"])
         return history
 
     # ---------------------------------------------------------------- for people
@@ -199,8 +231,8 @@ class History:
         return plot_history(self, **options)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the run as a page, see :func:`gradproof.train.report.to_html`."""
-        from gradproof.train.report import to_html
+        """Write the run as a page, see :func:`gradproof.train.page.to_html`."""
+        from gradproof.train.page import to_html
 
         to_html(self, path)
 

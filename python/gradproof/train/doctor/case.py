@@ -199,8 +199,11 @@ class Case(Start):
 
 
 def rises(curve: Curve) -> float:
-    """How much a curve goes up in its second half, per epoch and relative to its mean."""
+    """How much a curve goes up in its second half, per epoch and relative to its level (the median).
+
+    No single rise counts for more than the level: one spike is not a swing.
+    """
     half = curve[len(curve) // 2 :]
-    if len(half) < 3 or not all(isfinite(value) for value in half) or not half.mean():
+    if len(half) < 3 or not all(isfinite(value) for value in half) or np.median(half) <= 0:
         return 0.0
-    return float(np.sum(np.maximum(np.diff(half), 0)) / (len(half) - 1) / half.mean())
+    return float(np.mean(np.clip(np.diff(half) / np.median(half), 0, 1)))

@@ -16,7 +16,7 @@ _FLOW = {"exploding_gradient", "saturated_activation", "vanishing_gradient", "de
 # how it shows.
 EXPLAINS: dict[str, set[str]] = {
     "identical_inputs": set(TAGS),
-    "symmetric_init": _STUCK | _FLOW | {"learning_rate_too_high", "oscillating_loss", "over_regularized"},
+    "symmetric_init": _STUCK | _WILD | _FLOW | {"over_regularized"},
     "unnormalized_inputs": _STUCK | _WILD | _FLOW | {"overfitting", "small_batch_norm"},
     "exploding_gradient": _STUCK | _WILD | _FLOW | {"overfitting"},
     "saturated_activation": _STUCK
@@ -24,10 +24,10 @@ EXPLAINS: dict[str, set[str]] = {
     | {"vanishing_gradient", "overfitting", "bad_initial_loss", "over_regularized"},
     "vanishing_gradient": _STUCK
     | {"dead_relu", "saturated_activation", "learning_rate_too_high", "oscillating_loss", "over_regularized"},
-    "dead_relu": _STUCK | {"learning_rate_too_high", "oscillating_loss"},
+    "dead_relu": _STUCK | {"vanishing_gradient", "learning_rate_too_high", "oscillating_loss"},
     "bad_initial_loss": _STUCK | _WILD | {"saturated_activation", "dead_relu", "overfitting"},
     "small_batch_norm": _STUCK | {"learning_rate_too_high", "oscillating_loss", "overfitting"},
-    "over_regularized": _STUCK | _WILD | {"vanishing_gradient", "dead_relu"},
+    "over_regularized": _STUCK | _WILD | {"vanishing_gradient", "dead_relu", "saturated_activation"},
     "learning_rate_too_high": _STUCK | {"saturated_activation", "dead_relu", "overfitting"},
     "oscillating_loss": {"saturated_activation", "dead_relu"},
     "diverged": {"oscillating_loss", "saturated_activation", "dead_relu", "plateau", "underfitting", "overfitting"},

@@ -72,7 +72,7 @@ def _bad_start(case: Start) -> bool:
 
 def fails(case: Case) -> bool:
     """Whether a run learned clearly less of its own training set than can be learned."""
-    if case.diverged or not isfinite(case.end_loss):
+    if case.diverged or not isfinite(case.end_loss) or case.left > limit.LOSS_ABOVE_CHANCE:
         return True
     base = case.baseline
     if isfinite(base) and base > limit.BASELINE_KNOWN:

@@ -70,7 +70,7 @@ def underfitting(case: Case, failing: bool) -> Iterator[Finding]:
 
 def over_regularized(case: Case, failing: bool) -> Iterator[Finding]:
     network = case.network
-    if not failing or not (network["l1"] or network["l2"]):
+    if case.diverged or not (network["l1"] or network["l2"]):
         return
     rows = case.facts["rows"]
     pulls, shrunk = [], []
@@ -82,7 +82,8 @@ def over_regularized(case: Case, failing: bool) -> Iterator[Finding]:
         if start["weight"] and end["weight"] is not None:
             shrunk.append(end["weight"] / start["weight"])
     pull, size = (float(np.median(values)) if values else float("nan") for values in (pulls, shrunk))
-    if pull > limit.PENALTY_PULL and (not isfinite(size) or size < 1 or pull > 1):
+    harmed = (failing and pull > limit.PENALTY_PULL) or (pull > 1 and case.left > limit.LOSS_HELD_BACK)
+    if harmed and (not isfinite(size) or size < 1 or pull > 1):
         penalty = case.curve("penalty")
         yield Finding(
             Symptom(

@@ -41,7 +41,8 @@ def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
         reasons.append(f"they are large (root mean square {rms:.3g})")
     if offset > far:
         reasons.append(f"their means are {offset:.3g} deviations from 0")
-    if spread > limit.INPUT_SPREAD and rms > 2 and harmed:
+    uneven = spread > limit.INPUT_SPREAD or spread * median / inputs["smallest_std"] > limit.INPUT_RANGE
+    if uneven and rms > 2 and harmed:
         reasons.append(f"some vary {spread:.3g} times as much as others")
     if rms < limit.INPUT_SMALL:
         reasons.append(f"they are tiny (root mean square {rms:.3g})")

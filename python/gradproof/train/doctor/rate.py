@@ -41,13 +41,15 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
         "a_tenth_wins": gain > limit.PROBE_WINS,
         "units_died": _died(case),
     }
+    if _decayed(case):  # what the first steps did was not mended because the rate was gone
+        signs = {name: signs[name] for name in ("diverged", "driven_up")}
     found = [name for name, holds in signs.items() if holds]
     if case.diverged or (failing and found):
         yield Finding(
             Symptom(
                 "learning_rate_too_high",
                 None,
-                _too_high_words(case, gain),
+                _too_high_words(case, gain, up),
                 {
                     "learning_rate": _rate(case),
                     "update_ratio_first": first,
@@ -57,8 +59,8 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
                     "won_with_a_tenth": gain,
                     "signs": found,
                 },
-                "Divide the rate by 3 to 10, or look for one with gp.finder; a warm-up helps if only the first steps "
-                "are wild.",
+                "Divide the rate by 3 to 10, or look for one with gp.find_learning_rate; a warm-up helps if only the "
+                "first steps are wild.",
             )
         )
 
@@ -170,14 +172,19 @@ def _died(case: Case) -> bool:
     )
 
 
-def _too_high_words(case: Case, gain: float) -> str:
+def _too_high_words(case: Case, gain: float, up: float) -> str:
     if case.diverged:
         return "The steps are so large that the loss ran away."
     text = (
-        f"The steps are too large for the loss to settle: {case.left:.0%} of that of the best constant answer is left."
+        f"The steps are too large for the loss to settle: it ends at {case.end_loss:.3g}, and a constant answer would "
+        f"have {case.constant_loss:.3g}."
     )
     if gain > limit.PROBE_WINS:
-        text += f" Ten steps with a tenth of the rate win {gain:.0%} of it at once."
+        text += f" Ten steps with a tenth of the rate win {gain:.0%} of that at once."
+    elif _died(case):
+        text += " On the way most units of a ReLU layer have died."
+    elif up > limit.RISES:
+        text += f" It rises by {up:.0%} per epoch in between."
     return text
 
 

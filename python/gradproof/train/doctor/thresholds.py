@@ -16,6 +16,8 @@ BASELINE_KNOWN = 0.15
 #: Without a baseline: the share of the loss of the best constant answer that is left. CS231n: at chance, nothing is
 #: learned.
 LOSS_LEFT = 0.9
+#: A loss so many times that of the best constant answer is a failure whatever the score.
+LOSS_ABOVE_CHANCE = 3.0
 
 # ---- Inputs
 #: Root mean square of all inputs: 1 when standardized, 0.3 to 0.6 for pixels in [0, 1]; digits from 0 to 16 (about 8)
@@ -26,9 +28,11 @@ INPUT_RMS_UNSEEN = 30.0
 #: Mean over deviation, root mean square over the features: pixels in [0, 1] have 1 to 2.
 INPUT_OFFSET = 4.0
 INPUT_OFFSET_UNSEEN = 10.0
-#: Largest over median deviation, or median over smallest times a hundred: features that count a hundred times as much
+#: Largest over median deviation: features that count thirty times as much
 #: as others.
 INPUT_SPREAD = 30.0
+#: Largest over smallest deviation.
+INPUT_RANGE = 300.0
 #: Inputs so small that nothing comes through: 1/30 of the standardized size.
 INPUT_SMALL = 0.03
 
@@ -106,8 +110,8 @@ VALIDATION_RISES = 1.15
 GAP_ALONE = 0.35
 #: Pull of the penalty over pull of the data on the weights at the start, median over the tensors. Healthy: 1e-3.
 PENALTY_PULL = 0.03
-#: Weights at the end over those at the start: shrunk.
-SHRUNK = 0.5
+#: Where the penalty pulls more than the data: the loss that is left, over that of the best constant answer.
+LOSS_HELD_BACK = 0.25
 #: Rows per batch from which batch statistics are hardly noise: with 2 rows x_hat is +-1 and knows only their order.
 BATCH_TINY = 4
 #: ... and still suspect when training and inference disagree.
