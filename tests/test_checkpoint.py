@@ -321,7 +321,7 @@ class TestWhatIsRefused:
 
 class TestDisk:
     def test_a_full_one(self, X: np.ndarray, y: np.ndarray, path: Path):
-        """The limit of file sizes stands in for it: the error says what was being written, the last checkpoint stays."""
+        """The limit of file sizes stands in for it: the error says what was to be written, the old file stays."""
         model, plain = network(), network()
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -383,7 +383,7 @@ def die_at(function, after):
 
 class Dies(gp.callbacks.Callback):
     def on_gradient(self, model, run):
-        if 10 * run.epoch + run.batch == count:
+        if where == "step" and 10 * run.epoch + run.batch == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
 if where in ("fsync", "replace", "replaced"):
@@ -398,7 +398,7 @@ print("ready", flush=True)
 history = model.fit(
     X, y, epochs=epochs, batch_size=10, optimizer=gp.Adam(0.01), schedule=gp.schedules.Cosine(epochs),
     validation_data=(X[::-1], y), resume=path, augment=lambda batch, rng: batch + 0.01 * rng.normal(size=batch.shape),
-    callbacks=[gp.callbacks.Checkpoint(path), gp.callbacks.EarlyStopping(patience=10**6), *[Dies()] * (where == "step")],
+    callbacks=[gp.callbacks.Checkpoint(path), gp.callbacks.EarlyStopping(patience=10**6), Dies()],
 )
 np.savez(os.path.join(folder, "result.npz"), theta=model.theta, buffers=model.buffers, batches=history.batches)
 with open(os.path.join(folder, "history.jsonl"), "w") as file:

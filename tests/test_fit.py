@@ -480,6 +480,27 @@ class TestEnds:
         timer.join()
         assert history.stopped == "interrupted" and len(history.batches) > 0
 
+    def test_the_keyboard_at_the_very_end(self, X: np.ndarray, y: np.ndarray):
+        class Sends(gp.callbacks.Callback):
+            def on_train_end(self, model: Any, run: Any) -> None:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        history = network().fit(X, y, epochs=2, callbacks=[Sends()])
+        assert history.stopped == "interrupted" and history.epochs == [0, 1]
+
+    def test_a_second_one_comes_through_at_once(self, X: np.ndarray, y: np.ndarray):
+        class Sends(gp.callbacks.Callback):
+            after = 0
+
+            def on_epoch_end(self, model: Any, run: Any) -> None:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+                self.after += 1
+
+        history = network().fit(X, y, epochs=2, callbacks=[callback := Sends()])
+        assert history.stopped == "interrupted" and callback.after == 0
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
     def test_outside_of_the_main_thread(self, X: np.ndarray, y: np.ndarray):
         model, plain = network(), network()
         thread = threading.Thread(target=lambda: model.fit(X, y, epochs=2))

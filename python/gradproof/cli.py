@@ -9,8 +9,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradproof import cli_train, cli_tune
 from gradproof.cli_errors import InputError, told
 from gradproof.cli_inputs import demo_model, load_data, load_model, rows
+from gradproof.cli_types import count, counts, positive
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
@@ -100,6 +102,27 @@ def _sanity(options: argparse.Namespace) -> int:
     return PASS if report.ok else FAIL
 
 
+def _train(options: argparse.Namespace) -> int:
+    model, X, y = _subject(options)
+    if options.dtype:
+        model = model.astype(options.dtype)
+    history = cli_train.train(options, model, X, y, _print)
+    return {"interrupted": INTERRUPTED, "diverged": FAIL}.get(str(history.stopped), PASS)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    result = cli_tune.tune(options)
+    if not options.quiet:
+        _print(result)
+        if options.html:
+            _print(f"\nThe whole search: {options.html}")
+    if result.stopped == "interrupted":
+        return INTERRUPTED
+    if result.best is None and result.trials:
+        return FAIL
+    return PASS if result.ok else INCONCLUSIVE
+
+
 def _lecture(options: argparse.Namespace) -> int:
     from gradproof.check.render.text import new_table
     from gradproof.check.textbook import lecture_table
@@ -186,11 +209,16 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "check every parameter of a network in its own precision")
     compare = command("compare", _compare, "check a network in float32 and in float64, side by side")
     sanity = command("sanity", _sanity, "ask whether a network starts sanely and can overfit 20 samples")
+    train = command("train", _train, "train a network")
+    tune = command("tune", _tune, "search for hyper-parameters")
     command("lecture", _lecture, "show the errors of forward and central differences for the lectures' example")
     command("info", _info, "show versions, instruction set and platform")
 
     for parser_of_model in (check, compare, sanity):
-        _add_subject(parser_of_model)
+        _add_subject(parser_of_model, 64)
+    _add_subject(train, 0)
+    cli_train.add_arguments(train)
+    cli_tune.add_arguments(tune)
     for parser_of_report in (check, compare):
         parser_of_report.add_argument(
             "--dropout", choices=("frozen", "off"), default="frozen", help="masks held fixed, or none"
@@ -199,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         parser_of_report.add_argument("--json", metavar="PATH", help="write the report as JSON")
     check.add_argument("--junit", metavar="PATH", help="write the report as JUnit XML")
     check.add_argument(
-        "--after-steps", type=_counts, default=(0,), metavar="0,50", help="training steps before each check"
+        "--after-steps", type=counts, default=(0,), metavar="0,50", help="training steps before each check"
     )
     check.add_argument(
         "--scheme",
@@ -207,45 +235,25 @@ def _parser() -> argparse.ArgumentParser:
         default="difference",
         help="how slopes are measured",
     )
-    check.add_argument("--step", type=_positive, help="step of the scheme")
+    check.add_argument("--step", type=positive, help="step of the scheme")
     check.add_argument("--dtype", choices=("float32", "float64"), help="convert the model first")
     return parser
 
 
-def _add_subject(parser: argparse.ArgumentParser) -> None:
+def _add_subject(parser: argparse.ArgumentParser, rows_taken: int) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="module:function or a file")
     parser.add_argument("--data", metavar="DATA", help="digits, or a file: .npz (X, y), .npy, .csv (targets last)")
     parser.add_argument("--labels", metavar="FILE", help="targets (.npy) of data in a .npy file")
     parser.add_argument(
         "--rows",
         "--batch",
-        type=_count,
-        default=64,
+        type=count,
+        default=rows_taken,
         metavar="N",
-        help="rows to check on, drawn by the seed (64; 0: all)",
+        help=f"rows to work on, drawn by the seed ({rows_taken or 'all'}; 0: all)",
     )
-    parser.add_argument("--seed", type=_count, default=0, help="of everything drawn at random (0)")
+    parser.add_argument("--seed", type=count, default=0, help="of everything drawn at random (0)")
     parser.add_argument("--quiet", action="store_true", help="print nothing, only set the exit status")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_count(item) for item in text.split(","))
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ batch. It is replaced as a whole, and its checksum tells damage. Nothing in it i
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import warnings
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_SLOTS, _BATCHES, _CALLBACKS = (serialize.EXTRA + name for name in ("slots.", "batches", "callbacks."))
+_SLOTS, _HISTORY, _CALLBACKS = (serialize.EXTRA + name for name in ("slots.", "history.", "callbacks."))
 _OF_THE_MODEL = ("layers", "input_size", "loss", "dtype", "seed")  # what must be the same in the file and in the model
 
 
@@ -44,15 +43,14 @@ def write(path: str | os.PathLike[str], model: Sequential, run: Run) -> None:
     """
     tensors, metadata = serialize.contents(model)
     tensors |= {_SLOTS + name: slot for name, slot in run.state.slots.items()}
-    tensors[_BATCHES] = np.array(run.history.batches, dtype=np.float64)
+    head, arrays = run.history.packed()
+    tensors |= {_HISTORY + name: array for name, array in arrays.items()}
     states: dict[str, dict[str, Any]] = {}
     for name, callback in _named(run.callbacks):
         state = callback.state()
         arrays = {key for key, value in state.items() if isinstance(value, np.ndarray)}
         tensors |= {f"{_CALLBACKS}{name}.{key}": state[key] for key in arrays}
         states[name] = {key: value for key, value in state.items() if key not in arrays}
-    without_batches = copy.copy(run.history)
-    without_batches.batches = []
     training = {
         "epoch": run.epoch,
         "step": run.state.step,
@@ -60,7 +58,7 @@ def write(path: str | os.PathLike[str], model: Sequential, run: Run) -> None:
         "stopping": run.stopping,
         "callbacks": states,
     }
-    metadata |= {serialize.TRAINING: json.dumps(training), serialize.HISTORY: without_batches.to_json()}
+    metadata |= {serialize.TRAINING: json.dumps(training), serialize.HISTORY: json.dumps(head)}
     try:
         serialize.write(path, tensors, metadata)
     except OSError as error:
@@ -132,7 +130,8 @@ def _read(file: Any, model: Sequential, run: Run) -> Found:
         if _comparable(before[name]) != _comparable(now[name]):
             raise ValueError(f"it is of another model: {name} is {before[name]!r}, this model has {now[name]!r}")
 
-    history = History.from_json(metadata[serialize.HISTORY])
+    arrays = {name: file.get_tensor(_HISTORY + name) for name in ("epochs", "values", "batches")}
+    history = History.unpacked(json.loads(metadata[serialize.HISTORY]), arrays)
     training = json.loads(metadata[serialize.TRAINING])
     for name in options.FIXED:
         if history.settings[name] != run.history.settings[name]:
@@ -142,7 +141,6 @@ def _read(file: Any, model: Sequential, run: Run) -> Found:
     slots = {name: validate.finite(file.get_tensor(_SLOTS + name), model.dtype, name) for name in run.state.slots}
     if any(slot.shape != model.theta.shape for slot in slots.values()):
         raise ValueError("the optimizer's slots have another size than the model's parameters")
-    history.batches = file.get_tensor(_BATCHES).tolist()
     if not history.epochs or history.epochs[-1] != training["epoch"]:
         raise ValueError("its history does not end with its epoch")
     states = {name: dict(state) for name, state in training["callbacks"].items()}

@@ -212,6 +212,8 @@ class _Trainer:
         if self.examination is not None:
             self.examination.end(self.model, run)
         self._tell("on_train_end")
+        if self.interrupt.pending and history.stopped == "finished":
+            history.stopped, history.message = "interrupted", "interrupted after the last step"
         self.progress.say(history.message)
 
     def _epoch(self) -> None:

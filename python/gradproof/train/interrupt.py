@@ -13,22 +13,27 @@ class Interrupt:
 
     A handler of the user's own is left alone, and so is everything outside of the main thread, where Python never
     delivers signals.
+
+    Attributes
+    ----------
+    pending : bool
+        Whether one is waiting.
     """
 
     def __init__(self) -> None:
-        self._pending = False
+        self.pending = False
         self._before: Any = None
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt that is waiting."""
-        if self._pending:
-            self._pending = False
+        if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._pending:
+        if self.pending:
             raise KeyboardInterrupt
-        self._pending = True
+        self.pending = True
 
     def __enter__(self) -> Interrupt:
         main = threading.current_thread() is threading.main_thread()

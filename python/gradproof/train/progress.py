@@ -31,7 +31,7 @@ class EpochProgress(Progress):
     def epoch(self, epoch: int, epochs: int, logs: Mapping[str, Any]) -> None:
         """An epoch has ended."""
         values = "".join(f"  {name} {logs[name]:.4g}" for name in _SHOWN if name in logs)
-        self.describe(f"Epoch {epoch + 1}/{epochs}{values}")
+        self.describe(f"Trained {epoch + 1} of {epochs} epochs{values}")
 
     def say(self, message: str) -> None:
         """How the run ended, where a bar was shown."""
