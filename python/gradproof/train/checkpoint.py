@@ -48,9 +48,9 @@ def write(path: str | os.PathLike[str], model: Sequential, run: Run) -> None:
     states: dict[str, dict[str, Any]] = {}
     for name, callback in _named(run.callbacks):
         state = callback.state()
-        arrays = {key for key, value in state.items() if isinstance(value, np.ndarray)}
-        tensors |= {f"{_CALLBACKS}{name}.{key}": state[key] for key in arrays}
-        states[name] = {key: value for key, value in state.items() if key not in arrays}
+        kept = {key for key, value in state.items() if isinstance(value, np.ndarray)}
+        tensors |= {f"{_CALLBACKS}{name}.{key}": state[key] for key in kept}
+        states[name] = {key: value for key, value in state.items() if key not in kept}
     training = {
         "epoch": run.epoch,
         "step": run.state.step,
