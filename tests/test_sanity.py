@@ -101,7 +101,47 @@ class WrongSign(Layer):
 
 def test_a_wrong_gradient_cannot_overfit(data: Data) -> None:
     model = Sequential([Dense(64), Tanh(), Dense(4), WrongSign()], 10, "softmax_cross_entropy")
-    assert sanity_check(model, *data)["overfit"].status == "fail"
+    report = sanity_check(model, *data)
+    assert report["overfit"].status == "fail"
+    assert report["gradient"].status == "fail"
+    assert "dense" in report["gradient"].message
+
+
+def test_inputs_that_do_not_come_through_do_not_matter(data: Data) -> None:
+    X, y = data
+    model = Sequential([Dense(16), ReLU(), Dense(4)], 10, "softmax_cross_entropy")
+    check = sanity_check(model, X, y)["inputs_matter"]
+    assert check.status == "pass" and check.value < 0.9 * check.expected
+    for blind in (np.zeros_like(X), np.repeat(X[:1], len(X), axis=0)):
+        check = sanity_check(model, blind, y)["inputs_matter"]
+        assert check.status == "fail" and check.value == pytest.approx(check.expected, rel=0.05)
+        assert "does not use its inputs" in check.message
+
+
+class LateMistake(Layer):
+    """Its gradient is right at the start, where s is 1, and wrong as soon as s has moved."""
+
+    def build(self, n_in: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"s": np.ones(n_in)}
+
+    def forward(self, x: np.ndarray, parameters: dict[str, np.ndarray], training: bool) -> tuple[np.ndarray, Any]:
+        return x * parameters["s"], x
+
+    def backward(
+        self, dy: np.ndarray, cache: Any, parameters: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return dy, {"s": (dy * cache).sum(axis=0)}
+
+
+def test_a_gradient_that_goes_wrong_after_the_start(data: Data) -> None:
+    model = Sequential([Dense(8), LateMistake(), Dense(4)], 10, "softmax_cross_entropy")
+    assert sanity_check(model, *data)["gradient"].status == "fail"
+
+
+def test_the_gradient_of_a_large_network_is_checked_within_a_budget(rng: np.random.Generator) -> None:
+    model = Sequential([Dense(600), ReLU(), Dense(4)], 100, "softmax_cross_entropy")
+    report = sanity_check(model, rng.normal(size=(30, 100)), np.arange(30) % 4)
+    assert report["gradient"].status in ("pass", "warn")
 
 
 def test_a_network_that_is_too_small_is_only_warned_about(data: Data) -> None:
@@ -127,7 +167,7 @@ def test_soft_targets_have_a_loss_that_cannot_be_beaten(rng: np.random.Generator
 
 def test_what_does_not_apply_is_skipped() -> None:
     report = sanity_check(Sequential([ReLU()], 2, "mse"), np.ones((3, 2)), np.zeros((3, 2)))
-    assert [check.status for check in report] == ["skip", "skip", "skip"]
+    assert [check.status for check in report] == ["skip"] * 5
     assert report.ok
     assert report.to_dict()["checks"][1]["value"] is None
 
@@ -155,8 +195,14 @@ def test_what_is_no_model_is_named(model: Any, data: Data) -> None:
 def test_the_report_in_all_its_forms(data: Data) -> None:
     report: SanityReport = sanity_check(Sequential([Dense(4)], 10, "softmax_cross_entropy"), *data)
     content = json.loads(json.dumps(report.to_dict()))
-    assert [check["name"] for check in content["checks"]] == ["initial_loss", "regularization", "overfit"]
+    assert [check["name"] for check in content["checks"]] == [
+        "initial_loss",
+        "regularization",
+        "overfit",
+        "inputs_matter",
+        "gradient",
+    ]
     assert str(report).startswith("sanity check: ok")
     assert "<table>" in report._repr_html_() and "initial_loss" in report._repr_html_()
-    with pytest.raises(KeyError, match="there are initial_loss, regularization, overfit"):
+    with pytest.raises(KeyError, match="there are initial_loss, regularization, overfit, inputs_matter, gradient"):
         report["nothing"]

@@ -1,8 +1,10 @@
-"""Three questions to ask a network before training it in earnest (CS231n, "Sanity checks"; Karpathy's recipe).
+"""Five questions to ask a network before training it in earnest (CS231n, "Sanity checks"; Karpathy's recipe).
 
 1. Is the loss at initialization what a network that knows nothing should have?
 2. Does regularization raise the loss?
 3. Can a handful of samples be learned by heart?
+4. Does it matter what the inputs are? After a short training, inputs of zeros must do worse than the real ones.
+5. Is the gradient right, at initialization and after some steps?
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof.check.networks import check_model
+from gradproof.check.tensor_report import Verdict
 from gradproof.nn import losses
+from gradproof.nn.model import Sequential
 from gradproof.nn.network import Network
 
 Array = NDArray[Any]
@@ -32,6 +37,12 @@ _LEARNED = 0.02  # learned by heart: this share of the way from the smallest pos
 _ROOMY = 10  # parameters per target from which on a failure to learn by heart is the fault of something else
 _RATES = (1e-2, 1e-3, 1e-1)  # tried in turn, from the same start
 _STEPS = 500
+_SHORT = 100  # steps of the comparison with zeroed inputs, on ...
+_COMPARED = 200  # rows, of which 20 could be told apart by anything
+_MATTERS = 0.05  # the real inputs must win this share of what a constant answer leaves over
+_CHECKED_ROWS = 8  # of the gradient check
+_BURN_IN = 20  # its steps: CS231n, "let it train for a short while"
+_EVALUATIONS = 20_000  # its budget, parameters times stages
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class SanityCheck:
     Attributes
     ----------
     name : str
-        ``"initial_loss"``, ``"regularization"`` or ``"overfit"``.
+        ``"initial_loss"``, ``"regularization"``, ``"overfit"``, ``"inputs_matter"`` or ``"gradient"``.
     status : {"pass", "warn", "fail", "skip"}
         "warn": unusual, but seen in healthy networks too. "skip": the question does not apply.
     value, expected : float
@@ -113,7 +124,7 @@ class SanityReport:
 
 
 def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
-    """Ask the three questions about a model and its data. The model is not changed.
+    """Ask the five questions about a model and its data. The model is not changed.
 
     Parameters
     ----------
@@ -127,7 +138,7 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
     Returns
     -------
     SanityReport
-        Three checks, ``initial_loss``, ``regularization`` and ``overfit``.
+        Five checks, ``initial_loss``, ``regularization``, ``overfit``, ``inputs_matter`` and ``gradient``.
 
     Raises
     ------
@@ -150,6 +161,8 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
             _initial_loss(fresh, loss, X, targets),
             _regularization(fresh, X, targets),
             _overfit(fresh, loss, np.asarray(X), targets),
+            _inputs_matter(fresh, loss, np.asarray(X), targets),
+            _gradient(fresh, np.asarray(X), targets),
         )
     )
 
@@ -213,6 +226,52 @@ def _overfit(fresh: Network, loss: losses.Loss, X: Array, y: Array) -> SanityChe
     return SanityCheck("overfit", "fail", reached, goal, message + advice)
 
 
+def _inputs_matter(fresh: Network, loss: losses.Loss, X: Array, y: Array) -> SanityCheck:
+    """The input-independent baseline: the same short training with zeros for inputs."""
+    rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), _COMPARED)).astype(np.int64))
+    learner = fresh.astype("float64")
+    learner.l1 = learner.l2 = 0.0
+    X, y = X[rows], y[rows]
+    targets = loss.targets(y, len(y), learner.output_size, learner.dtype)
+    floor = loss.smallest(targets)
+    if not learner.theta.size:
+        return SanityCheck("inputs_matter", "skip", np.nan, np.nan, "there is nothing to train")
+    if (targets == targets[0]).all():
+        return SanityCheck("inputs_matter", "skip", np.nan, np.nan, "the targets are all the same: nothing to learn")
+    blind = min(_adam(learner.copy(), np.zeros_like(X), y, rate, floor, _SHORT) for rate in _RATES)
+    goal = blind - _MATTERS * (blind - floor)
+    seeing = np.inf
+    for rate in _RATES:
+        seeing = min(seeing, _adam(learner.copy(), X, y, rate, floor, _SHORT))
+        if seeing < goal:
+            break
+    text = f"after {_SHORT} steps the loss is {seeing:.4g}, with zeros for inputs {blind:.4g}"
+    if seeing < goal:
+        return SanityCheck("inputs_matter", "pass", seeing, blind, text)
+    advice = "the network does not use its inputs: look at the rows just before it, and at dead or saturated layers"
+    return SanityCheck("inputs_matter", "fail", seeing, blind, f"{text}: {advice}")
+
+
+def _gradient(fresh: Network, X: Array, y: Array) -> SanityCheck:
+    """The gradient check of the lectures: at the start, and again once the loss has begun to fall."""
+    if not isinstance(fresh, Sequential) or not fresh.theta.size:
+        return SanityCheck(
+            "gradient", "skip", np.nan, np.nan, "there is no gradient of a gradproof.Sequential to check"
+        )
+    rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), _CHECKED_ROWS)).astype(np.int64))
+    report = check_model(
+        fresh, X[rows], y[rows], after_steps=(0, _BURN_IN), max_evaluations=_EVALUATIONS, progress=False
+    )
+    error, seen = float(report.relative_error), float(report.detectable)
+    text = f"relative error {error:.2g} at initialization and after {_BURN_IN} steps"
+    if report.verdict is Verdict.PASS:
+        return SanityCheck("gradient", "pass", error, seen, text)
+    if report.verdict is Verdict.INCONCLUSIVE:
+        return SanityCheck("gradient", "warn", error, seen, f"{text}; not all of it could be resolved: gp.check_model")
+    where = f" in {report.culprits[0]}" if report.culprits else ""
+    return SanityCheck("gradient", "fail", error, seen, f"{text}: it is wrong{where}; gp.check_model says how")
+
+
 def _distinct_rows(X: Array) -> NDArray[np.int64]:
     """Up to 20 different rows, spread over the whole set since it may be sorted by class.
 
@@ -233,11 +292,11 @@ def _descents(learner: Network, X: Array, y: Array, goal: float) -> Iterator[flo
             return
 
 
-def _adam(learner: Network, X: Array, y: Array, rate: float, goal: float) -> float:
+def _adam(learner: Network, X: Array, y: Array, rate: float, goal: float, steps: int = _STEPS) -> float:
     """Full-batch Adam (Kingma and Ba 2015, Algorithm 1) until `goal`; the lowest loss on the way."""
     m, v = np.zeros_like(learner.theta), np.zeros_like(learner.theta)
     lowest = np.inf
-    for t in range(1, _STEPS + 1):
+    for t in range(1, steps + 1):
         value, gradient = learner.loss_and_gradient(X, y)
         lowest = min(lowest, value)  # min keeps the number when the value is NaN
         if lowest <= goal or not np.isfinite(value):
