@@ -1,0 +1,20 @@
+// Products of matrices, c = start + op(a) op(b). Instantiated for float and double in product.cpp.
+//
+// Every entry is one chain of multiplications and additions over k, in the order of k, in blocks that depend on k alone: it
+// does not depend on where in c it stands, on how many rows or columns there are, on addresses, or on the number of threads.
+#pragma once
+
+#include "types.hpp"
+
+namespace gradproof {
+
+// What a product is added to.
+enum class Start { zero, c, row };
+
+// c (m, n) = start + op(a) op(b), op(a) (m, k), op(b) (k, n), all of them in full rows; a transposed argument is stored as
+// (k, m) or (n, k). The start is 0, c itself, or the same row of n numbers everywhere.
+template <class T>
+void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transpose_a, bool transpose_b, Start start,
+             const T* row = nullptr);
+
+}  // namespace gradproof

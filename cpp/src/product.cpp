@@ -1,0 +1,315 @@
+// In the manner of Goto and van de Geijn ("Anatomy of high-performance matrix multiplication", 2008): a tile of c is kept in
+// registers while k runs; a panel of b, as wide as a tile, stays in the first cache while the tiles of a column are made; a
+// block of a stays in the second. Panels are packed, one number after the other as the loop over k reads them, unless the
+// operands are so small that they stay where they are in the first caches.
+#include "gradproof/product.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "gradproof/thread_pool.hpp"
+
+namespace gradproof {
+namespace {
+
+using Eigen::internal::packet_traits;
+using Eigen::internal::padd;
+using Eigen::internal::ploadu;
+using Eigen::internal::pmadd;
+using Eigen::internal::pset1;
+using Eigen::internal::pstoreu;
+
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // of packets as template arguments
+#endif
+
+template <class T>
+using Packet = typename packet_traits<T>::type;
+template <class T>
+constexpr int width = int(packet_traits<T>::size);
+
+// A tile is at most this many rows by two packets, which with two packets of b and one of a fill the registers.
+constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 12 : 6;
+constexpr int tile_packets = 2;
+
+constexpr Index k_block = 256;          // a panel of b is 32 KB (AVX-512)
+constexpr Index m_block = 512;          // and the block of a 512 KB
+constexpr Index small_bytes = 1 << 16;  // of an operand that is not packed
+constexpr double parallel_products = 4e6;
+
+// A matrix whose entry (i, j) is at data[i * row + j * column].
+template <class T>
+struct View {
+  const T* data;
+  Index row, column;
+
+  View at(Index i, Index j) const { return {data + i * row + j * column, row, column}; }
+};
+
+// Where a product goes, and what it starts from.
+template <class T>
+struct Result {
+  T* c;
+  Index stride;
+  Start start;
+  const T* row;
+
+  Result at(Index i, Index j) const { return {c + i * stride + j, stride, start, row ? row + j : nullptr}; }
+};
+
+// What a tile asks for ahead of time: two cache lines with every `prefetch_steps` steps.
+struct Prefetch {
+  const char* data;
+  Index step;
+};
+constexpr Index prefetch_steps = 8, line = 64;
+
+inline void prefetch(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 0, 2);
+#else
+  static_cast<void>(address);
+#endif
+}
+
+inline void prefetch_to_write(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 1, 3);
+#else
+  static_cast<void>(address);
+#endif
+}
+
+// The tile c (rows, columns) with columns <= packets * width, which are what b has in every row. Rows of a lie a_row apart,
+// 1 if a_row is 0 (so that it is known here).
+template <class T, int rows, int packets, bool unit_rows>
+void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, const T* b, Index b_row, Index k,
+          Index columns, Prefetch ahead) {
+  // Every loop over it is unrolled, so that it lives in registers.
+  Packet<T> sums[rows][packets];
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 2
+    for (int p = 0; p < packets; ++p) sums[r][p] = pset1<Packet<T>>(T(0));
+  }
+  if (unit_rows) a_row = 1;
+  const auto advance = [&](Index steps) {
+    for (Index step = 0; step < steps; ++step) {
+      Packet<T> columns_of_b[packets];
+#pragma GCC unroll 2
+      for (int p = 0; p < packets; ++p) columns_of_b[p] = ploadu<Packet<T>>(b + p * width<T>);
+#pragma GCC unroll 12
+      for (int r = 0; r < rows; ++r) {
+        const Packet<T> factor = pset1<Packet<T>>(a[r * a_row]);
+#pragma GCC unroll 2
+        for (int p = 0; p < packets; ++p) sums[r][p] = pmadd(factor, columns_of_b[p], sums[r][p]);
+      }
+      a += a_column;
+      b += b_row;
+    }
+  };
+  for (int r = 0; r < rows; ++r) {
+    prefetch_to_write(result.c + r * result.stride);
+    if (packets > 1) prefetch_to_write(result.c + r * result.stride + width<T>);
+  }
+  for (; k >= prefetch_steps; k -= prefetch_steps) {
+    prefetch(ahead.data);
+    prefetch(ahead.data + line);
+    ahead.data += ahead.step;
+    advance(prefetch_steps);
+  }
+  advance(k);
+  constexpr Index all = packets * width<T>;
+  T* c = result.c;
+  if (columns == all) {
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 2
+      for (int p = 0; p < packets; ++p) {
+        const int j = p * width<T>;
+        Packet<T> sum = sums[r][p];
+        if (result.start == Start::c) sum = padd(ploadu<Packet<T>>(c + j), sum);
+        if (result.start == Start::row) sum = padd(ploadu<Packet<T>>(result.row + j), sum);
+        pstoreu(c + j, sum);
+      }
+      c += result.stride;
+    }
+    return;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; ++r) {
+    T sum[all];
+#pragma GCC unroll 2
+    for (int p = 0; p < packets; ++p) pstoreu(sum + p * width<T>, sums[r][p]);
+    for (Index j = 0; j < columns; ++j) {
+      c[j] = result.start == Start::zero ? sum[j] : (result.start == Start::c ? c[j] : result.row[j]) + sum[j];
+    }
+    c += result.stride;
+  }
+}
+
+template <class T>
+using Tile = void (*)(const Result<T>&, const T*, Index, Index, const T*, Index, Index, Index, Prefetch);
+
+template <class T, int packets, bool unit_rows, int... rows>
+Tile<T> tile_of(Index wanted, std::integer_sequence<int, rows...>) {
+  static constexpr Tile<T> tiles[] = {tile<T, rows + 1, packets, unit_rows>...};
+  return tiles[wanted - 1];
+}
+
+template <class T>
+Tile<T> tile_of(Index rows, Index packets, bool unit_rows) {
+  constexpr auto all = std::make_integer_sequence<int, tile_rows>();
+  if (unit_rows) return packets == 1 ? tile_of<T, 1, true>(rows, all) : tile_of<T, 2, true>(rows, all);
+  return packets == 1 ? tile_of<T, 1, false>(rows, all) : tile_of<T, 2, false>(rows, all);
+}
+
+// Memory that a thread keeps for its panels.
+template <class T>
+T* scratch(int which, Index count) {
+  struct Memory {
+    T* data = nullptr;
+    Index size = 0;
+    ~Memory() { ::operator delete[](data, std::align_val_t(64)); }
+  };
+  static thread_local Memory kept[2];
+  Memory& memory = kept[which];
+  if (memory.size < count) {
+    ::operator delete[](memory.data, std::align_val_t(64));
+    memory.data = nullptr;
+    memory.size = 0;
+    memory.data = static_cast<T*>(::operator new[](std::size_t(count) * sizeof(T), std::align_val_t(64)));
+    memory.size = count;
+  }
+  return memory.data;
+}
+
+// to[j * lead + i] = from (i, j) for i < rows, and 0 up to `lead`: rows of `from` become neighbours. Writes up to a packet
+// beyond its last number, as long as lead is not a multiple of a packet.
+template <class T>
+void pack(T* to, View<T> from, Index rows, Index columns, Index lead) {
+  constexpr Index w = width<T>;
+  Index i = 0;
+  if (from.row == 1) {
+    for (; i + w <= rows; i += w) {
+      for (Index j = 0; j < columns; ++j) pstoreu(to + j * lead + i, ploadu<Packet<T>>(from.data + j * from.column + i));
+    }
+  } else {
+    // A single packet of rows or less: what is stored beyond it is overwritten by the next column.
+    for (; i + w <= rows || (i == 0 && rows <= w); i += w) {
+      const Index height = std::min(w, rows);
+      Index j = 0;
+      for (; j + w <= columns; j += w) {
+        Eigen::internal::PacketBlock<Packet<T>, int(w)> block;
+        for (Index r = 0; r < w; ++r) {
+          block.packet[r] = r < height ? ploadu<Packet<T>>(from.data + (i + r) * from.row + j) : pset1<Packet<T>>(T(0));
+        }
+        ptranspose(block);
+        for (Index r = 0; r < w; ++r) pstoreu(to + (j + r) * lead + i, block.packet[r]);
+      }
+      for (; j < columns; ++j) {
+        for (Index r = 0; r < height; ++r) to[j * lead + i + r] = from.data[(i + r) * from.row + j];
+        for (Index r = height; i + r < lead; ++r) to[j * lead + i + r] = T(0);
+      }
+    }
+  }
+  if (i >= lead) return;
+  for (Index j = 0; j < columns; ++j) {
+    for (Index r = i; r < rows; ++r) to[j * lead + r] = from.data[r * from.row + j * from.column];
+    for (Index r = std::max(i, rows); r < lead; ++r) to[j * lead + r] = T(0);
+  }
+}
+
+// Rows in tiles of equal height, give or take one.
+struct Rows {
+  Index m, tiles;
+
+  explicit Rows(Index m) : m(m), tiles((m + tile_rows - 1) / tile_rows) {}
+  Index first(Index t) const { return t * m / tiles; }
+  Index count(Index t) const { return first(t + 1) - first(t); }
+};
+
+// One block: k steps, for which panels of b stay in the cache.
+template <class T>
+void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index k, Index n, bool pack_a, bool pack_b) {
+  constexpr Index panel = tile_packets * width<T>;
+  const Rows rows(m);
+  T* a_panels = pack_a ? scratch<T>(0, m * k + width<T>) : nullptr;
+  if (pack_a) {
+    for (Index t = 0; t < rows.tiles; ++t) {
+      pack(a_panels + rows.first(t) * k, a.at(rows.first(t), 0), rows.count(t), k, rows.count(t));
+    }
+  }
+  for (Index j = 0; j < n; j += panel) {
+    const Index columns = std::min(panel, n - j), packets = columns > width<T> ? 2 : 1, padded = packets * width<T>;
+    const T* b_panel = b.data + j;
+    Index b_row = b.row;
+    if (pack_b || columns < padded) {
+      T* packed = scratch<T>(1, k * padded);
+      pack(packed, View<T>{b.data + j * b.column, b.column, b.row}, columns, k, padded);
+      b_panel = packed;
+      b_row = padded;
+    }
+    // The next panel of b is fetched while this one is in use: a few of its rows, or columns, with each tile.
+    const bool more = pack_b && j + panel < n;
+    const T* next = more ? b.data + (j + panel) * b.column : b_panel;
+    const Index step = more ? (b.column == 1 ? b.row : b.column) * Index(sizeof(T)) : 0;
+    const Index per_tile = more ? (b.column == 1 ? k / prefetch_steps * step : 2 * line) : 0;
+    for (Index t = 0; t < rows.tiles; ++t) {
+      const Prefetch ahead{reinterpret_cast<const char*>(next) + std::min<Index>(t, prefetch_steps) * per_tile, step};
+      const Index i = rows.first(t), count = rows.count(t);
+      const bool unit_rows = pack_a || a.row == 1;
+      const T* start = pack_a ? a_panels + i * k : a.data + i * a.row;
+      tile_of<T>(count, packets, unit_rows)(result.at(i, j), start, a.row, pack_a ? count : a.column, b_panel, b_row, k,
+                                            columns, ahead);
+    }
+  }
+}
+
+template <class T>
+void serial_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index k, Index n) {
+  const Index blocks = std::max<Index>(1, (k + k_block - 1) / k_block);
+  const bool pack_a = m * k * Index(sizeof(T)) > small_bytes && n > 4 * tile_packets * width<T>;
+  const bool pack_b = b.column != 1 || k * n * Index(sizeof(T)) > small_bytes;
+  for (Index block = 0; block < blocks; ++block) {
+    const Index first = block * k / blocks, count = (block + 1) * k / blocks - first;
+    const Index parts = (m + m_block - 1) / m_block;
+    for (Index part_of_m = 0; part_of_m < parts; ++part_of_m) {
+      const Index i = part_of_m * m / parts, height = (part_of_m + 1) * m / parts - i;
+      Result<T> part = result.at(i, 0);
+      if (block > 0) part.start = Start::c;
+      block_product(part, a.at(i, first), b.at(first, 0), height, count, n, pack_a, pack_b);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transpose_a, bool transpose_b, Start start,
+             const T* row) {
+  const Result<T> result{c, n, start, row};
+  const View<T> A = transpose_a ? View<T>{a, 1, m} : View<T>{a, k, 1};
+  const View<T> B = transpose_b ? View<T>{b, 1, k} : View<T>{b, n, 1};
+  const int threads = thread_count();
+  if (threads == 1 || double(m) * double(k) * double(n) < parallel_products) {
+    return serial_product(result, A, B, m, k, n);
+  }
+  const bool by_rows = m > n;
+  const Index grain = by_rows ? tile_rows : tile_packets * width<T>;
+  const Index grains = ((by_rows ? m : n) + grain - 1) / grain, parts = std::min<Index>(threads, grains);
+  parallel_for(parts, [&](Index part, int) {
+    const Index first = part * grains / parts * grain;
+    const Index stop = std::min(by_rows ? m : n, (part + 1) * grains / parts * grain);
+    if (by_rows) {
+      serial_product(result.at(first, 0), A.at(first, 0), B, stop - first, k, n);
+    } else {
+      serial_product(result.at(0, first), A, B.at(0, first), m, k, stop - first);
+    }
+  });
+}
+
+template void product(float*, const float*, const float*, Index, Index, Index, bool, bool, Start, const float*);
+template void product(double*, const double*, const double*, Index, Index, Index, bool, bool, Start, const double*);
+
+}  // namespace gradproof
