@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
+from sklearn.utils.validation import has_fit_parameter  # noqa: E402
 
 from gradproof.interop.sklearn import MLPClassifier, MLPRegressor  # noqa: E402
 
@@ -105,6 +106,9 @@ def test_parameters_mean_what_they_mean_there(kind: str, parameters: dict[str, A
     assert_same(ours, theirs, 5)
 
 
+@pytest.mark.skipif(
+    not has_fit_parameter(neural_network.MLPClassifier(), "sample_weight"), reason="theirs has no weights before 1.7"
+)
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "one output"])
 def test_sample_weights_mean_what_they_mean_there(kind: str) -> None:
     ours, theirs = pair(kind, solver="sgd", learning_rate_init=0.05, alpha=3.0)
@@ -317,6 +321,14 @@ def test_sparse_matrices_are_as_good_as_dense_ones(layout: str) -> None:
         np.testing.assert_array_equal(thin.predict_proba(packed), dense.predict_proba(X))
     parts = [estimator("three classes").partial_fit(data, y, classes=[0, 10, 20]) for data in (X, packed)]
     np.testing.assert_array_equal(parts[0].model_.theta, parts[1].model_.theta)
+
+
+def test_the_digits_are_told_apart(dtype: str) -> None:
+    X, y = gp.data.load_digits()
+    (X, y), (X_dev, y_dev) = gp.data.split(X.astype(dtype), y, (80, 20))
+    fitted = MLPClassifier((64,), batch_norm=True, keep_prob=0.9, learning_rate_init=0.01, max_iter=30, random_state=0)
+    assert fitted.fit(X, y).score(X_dev, y_dev) > 0.96
+    assert fitted.model_.dtype == dtype
 
 
 def test_networks_train_on_sparse_matrices(dtype: str) -> None:

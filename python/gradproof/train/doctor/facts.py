@@ -55,7 +55,6 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None)
     dict
         ``inputs``, ``targets``, ``baseline``, ``leakage``, ``network`` and ``start``; numbers, strings and lists only.
     """
-    mapped = isinstance(X, np.memmap)
     rows, targets, few = _sample(model, X, y)
     found: Facts = {
         "rows": len(np.asarray(y)),
@@ -66,7 +65,7 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None)
         "network": _network(model),
         "start": snapshot(model, rows[few], targets[few]),
     }
-    if validation is not None and not mapped and not isinstance(validation, np.memmap):
+    if validation is not None and not _read_in_part(X) and not _read_in_part(validation):
         found["validation_rows"] = len(validation)
         found["leakage"]["shared_rows"] = _shared(np.asarray(X, model.dtype), np.asarray(validation, model.dtype))
     return found
@@ -159,11 +158,21 @@ def number(value: float) -> float | None:
 
 def _sample(model: Sequential, X: Any, y: Any) -> tuple[Array, Array, NDArray[np.int64]]:
     """Rows for statistics, their targets, and which of them are for the network: fewer when rows are long."""
-    width = model.input_size
-    chosen = spread(len(X), max(_FEWEST, min(_MANY_ROWS, _VALUES // width)))
-    rows = np.asarray(X)[chosen] if not isinstance(X, np.memmap) else np.asarray(X[chosen])
+    width, m = model.input_size, np.shape(X)[0]
+    chosen = spread(m, max(_FEWEST, min(_MANY_ROWS, _VALUES // width)))
+    rows: Any = X[chosen] if _read_in_part(X) else np.asarray(X)[chosen]
+    rows = np.asarray(rows.toarray() if _is_sparse(rows) else rows)
     few = spread(len(rows), max(_FEWEST, min(ROWS, _VALUES // width)))
-    return np.ascontiguousarray(rows, dtype=model.dtype), model._targets(y, len(X))[chosen], few
+    return np.ascontiguousarray(rows, dtype=model.dtype), model._targets(y, m)[chosen], few
+
+
+def _read_in_part(X: Any) -> bool:
+    """Whether it may be too large to be read at once: a memory map, or a sparse matrix."""
+    return isinstance(X, np.memmap) or _is_sparse(X)
+
+
+def _is_sparse(X: Any) -> bool:
+    return hasattr(X, "toarray")
 
 
 def _inputs(X: Array) -> Facts:
