@@ -64,9 +64,9 @@ def fit(
     ----------
     model : Sequential
         What is trained, in place.
-    X : array_like, (m, n_in)
-        Finite numbers. Of a memory map (``np.load(path, mmap_mode="r")``) only the rows of a few batches are ever
-        copied.
+    X : array_like or sparse matrix of SciPy, (m, n_in)
+        Finite numbers. Of a memory map (``np.load(path, mmap_mode="r")``) or a sparse matrix only the rows of a few
+        batches are ever copied.
     y : array_like
         Targets, as :meth:`~gradproof.nn.network.Network.loss` takes them.
     optimizer : Optimizer, optional
