@@ -28,7 +28,7 @@ void collect(Columns<T>& columns, const T* y, Index rows, Index n, Index first, 
       columns.sum[j] += value;
       columns.squares[j] += value * value;
       columns.zeros[j] += row[j] == T(0) ? T(1) : T(0);
-      columns.saturated[j] += (row[j] < low) | (row[j] > high) ? T(1) : T(0);
+      columns.saturated[j] += ((row[j] < low) | (row[j] > high)) ? T(1) : T(0);
     }
   }
 }
