@@ -83,9 +83,9 @@ def recipe(unseen: bool, seed: int) -> Recipe:
     tasks = UNSEEN if unseen else TUNING
     task = tasks[seed % len(tasks)](rng)
     activation = rng.choice(["relu", "relu", "relu", "tanh", "leaky", "sigmoid", "maxout"])
-    depth = int(rng.integers(1, 4)) if activation != "sigmoid" else 1
-    widths = [24, 40, 80, 128] if unseen else [16, 32, 64]
-    batch_norm = activation in ("relu", "leaky", "tanh") and rng.random() < (0.35 if unseen else 0.25)
+    depth = int(rng.integers(1, 5 if unseen else 4)) if activation != "sigmoid" else 1
+    widths = [20, 48, 96, 160] if unseen else [16, 24, 32, 40, 64, 128]
+    batch_norm = activation in ("relu", "leaky", "tanh") and rng.random() < 0.3
     dropout = rng.random() < 0.2
     hidden: list[Any] = []
     for _ in range(depth):
@@ -102,7 +102,11 @@ def recipe(unseen: bool, seed: int) -> Recipe:
     if dropout:
         hidden.append(gp.Dropout(float(rng.choice([0.8, 0.9]))))
     optimizers = [gp.SGD, gp.Momentum, gp.RMSprop, gp.Adam, gp.Adam]
-    batch = int(rng.choice([32, 64, 128] if batch_norm else ([20, 50, 100, 256] if unseen else [16, 32, 64, 128])))
+    batch = int(
+        rng.choice(
+            [32, 64, 128] if batch_norm else ([25, 40, 90, 200] if unseen else [16, 20, 32, 50, 64, 100, 128, 256])
+        )
+    )
     return Recipe(
         task=task,
         hidden=hidden,

@@ -43,7 +43,21 @@ def runs(swept: Sweep, rng: np.random.Generator, wanted: set[str] | None = None)
                     yield Run(None, frozenset(), history, model, other, "near the best rate")
     for name, make in SICK.items():
         if wanted is None or name in wanted:
-            yield from make(swept, rng)
+            for run in make(swept, rng):
+                yield replace(run, admitted=run.admitted | _also(run))
+
+
+def _also(run: Run) -> set[str]:
+    """What is verifiably there as well, whatever was done to the run."""
+    found = set()
+    task = run.recipe.task
+    if outcome(run.history, task) - outcome(run.history, task, "val_") > 0.15:
+        found.add("overfitting")
+    if run.history.stopped != "diverged" and swings(run.history) > 0.15:
+        found.add("oscillating_loss")
+    if run.history.stopped == "diverged" or level(run.history) > 20 * run.history["data_loss"][0]:
+        found.add("diverged")
+    return found
 
 
 def clean(history: Any, recipe: Recipe) -> bool:
@@ -56,8 +70,7 @@ def clean(history: Any, recipe: Recipe) -> bool:
 
 
 def _worse(history: Any, swept: Sweep, by: float = 0.3) -> bool:
-    top = swept.scores[swept.best]
-    return min(outcome(history, swept.recipe.task), outcome(history, swept.recipe.task, "val_")) < (1 - by) * top
+    return outcome(history, swept.recipe.task) < (1 - by) * swept.scores[swept.best]
 
 
 def _checked(truth: str, admitted: str, recipe: Recipe, swept: Sweep, kind: str, by: float = 0.3) -> Iterator[Run]:
@@ -111,13 +124,11 @@ def bad_initial_loss(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
 
     recipe = replace(swept.tuned, edit=edit)
     model, history = recipe.train()
-    chance = model.copy()
     edit_loss = history.batches[0]
-    del chance
     expected = {"mse": 1.0, "hinge": swept.recipe.task.outputs - 1.0, "binary_cross_entropy": np.log(2)}.get(
         swept.recipe.task.loss, np.log(swept.recipe.task.outputs)
     )
-    if edit_loss > 8 * expected:
+    if edit_loss > (40 if swept.recipe.task.loss == "mse" else 8) * expected:
         yield Run("bad_initial_loss", frozenset(), history, model, recipe, "offset" if offset else "scaled")
 
 

@@ -91,12 +91,6 @@ def digits(rng: np.random.Generator) -> Task:
     return divided("digits", X[chosen], y[chosen], m, "softmax_cross_entropy", 10)
 
 
-TUNING = (blobs, moons, teacher, waves, digits)
-
-
-# ---------------------------------------------------------------- never seen while thresholds were set
-
-
 def spirals(rng: np.random.Generator) -> Task:
     m, total = _sizes(rng)
     k = int(rng.integers(2, 4))
@@ -147,4 +141,58 @@ def tumours(rng: np.random.Generator) -> Task:
     return divided("tumours", X[order], y[order].astype(float), 400, "binary_cross_entropy", 1)
 
 
-UNSEEN = (spirals, xor, friedman, shells, clusters, tumours)
+TUNING = (blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours)
+
+
+# ---------------------------------------------------------------- never seen while thresholds were set
+
+
+def rings(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    k = int(rng.integers(2, 5))
+    y = rng.integers(0, k, total)
+    angle, radius = rng.uniform(0, 2 * np.pi, total), 1 + y + rng.uniform(0.1, 0.2) * rng.normal(size=total)
+    X = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return divided("rings", X, y, m, "softmax_cross_entropy", k)
+
+
+def checkers(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    X = rng.uniform(-1.5, 1.5, (total, 2))
+    y = ((np.floor(X[:, 0] + 0.5) + np.floor(X[:, 1] + 0.5)) % 2).astype(float)
+    return divided("checkers", X, y, m, "binary_cross_entropy", 1)
+
+
+def products(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    X = rng.normal(size=(total, int(rng.integers(3, 7))))
+    y = X[:, 0] * X[:, 1] + 0.5 * X[:, 2] ** 2 - X[:, 0] + 0.1 * rng.normal(size=total)
+    return divided("products", X, y[:, None], m, "mse", 1)
+
+
+def bands(rng: np.random.Generator) -> Task:
+    m, total = _sizes(rng)
+    n = int(rng.integers(4, 9))
+    X = rng.normal(size=(total, n))
+    value = np.cos(X @ rng.normal(size=n) / np.sqrt(n) * 2) + 0.4 * X[:, 0] + 0.1 * rng.normal(size=total)
+    y = np.digitize(value, np.quantile(value, [1 / 3, 2 / 3]))
+    return divided("bands", X, y, m, "hinge" if rng.random() < 0.3 else "softmax_cross_entropy", 3)
+
+
+def parity_of_digits(rng: np.random.Generator) -> Task:
+    X, y = gp.data.load_digits()
+    order = rng.permutation(len(y))[: int(rng.integers(900, 1700))]
+    return divided(
+        "parity of digits", X[order], (y[order] % 2).astype(float), len(order) - 300, "binary_cross_entropy", 1
+    )
+
+
+def wines(rng: np.random.Generator) -> Task:
+    from sklearn.datasets import load_wine
+
+    X, y = load_wine(return_X_y=True)
+    order = rng.permutation(len(y))
+    return divided("wines", X[order], y[order], 118, "softmax_cross_entropy", 3)
+
+
+UNSEEN = (rings, checkers, products, bands, parity_of_digits, wines)

@@ -103,9 +103,9 @@ def _loss(axis: Axes, history: History, log: bool = False) -> Data:
         at = np.arange(len(batches))[::step] * (max(len(epochs), 1) / len(batches)) + (epochs[0] if len(epochs) else 0)
         data |= {"batches": batches[::step], "batches_at": at}
         axis.plot(at, batches[::step], color=FAINT, linewidth=0.6, alpha=0.6, label="batches")
-    # An epoch's loss is the mean over its batches: it belongs to the middle of the epoch.
     data["loss"] = _curve(history, "data_loss")
-    axis.plot(epochs + 0.5, data["loss"], color=TRAINING, linewidth=2, label="training")
+    if len(epochs):  # an epoch's loss is the mean over its batches: it belongs to the middle of the epoch
+        axis.plot(epochs + 0.5, data["loss"], color=TRAINING, linewidth=2, label="training")
     if "val_loss" in history and len(epochs):
         data["val_loss"] = _curve(history, "val_loss")
         axis.plot(epochs + 1, data["val_loss"], color=VALIDATION, linewidth=2, label="validation")

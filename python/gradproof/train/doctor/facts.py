@@ -189,6 +189,7 @@ def _inputs(X: Array) -> Facts:
         "largest": number(float(np.abs(data).max(initial=0))),
         "largest_std": number(float(std[varying].max(initial=0))),
         "smallest_std": number(float(std[varying].min())) if varying.any() else 0.0,
+        "tiny_share": float(np.mean(std[varying] < 0.01 * std.max())) if varying.any() else 0.0,
         "median_std": number(float(np.median(std[varying]))) if varying.any() else 0.0,
         "offset": number(float(np.sqrt(np.sum(mean[varying] ** 2) / np.sum(std[varying] ** 2))))
         if varying.any()

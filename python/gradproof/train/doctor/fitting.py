@@ -82,7 +82,9 @@ def over_regularized(case: Case, failing: bool) -> Iterator[Finding]:
         if start["weight"] and end["weight"] is not None:
             shrunk.append(end["weight"] / start["weight"])
     pull, size = (float(np.median(values)) if values else float("nan") for values in (pulls, shrunk))
-    harmed = (failing and pull > limit.PENALTY_PULL) or (pull > 1 and case.left > limit.LOSS_HELD_BACK)
+    harmed = (failing and pull > limit.PENALTY_PULL) or (
+        pull > limit.PENALTY_PULLS_HARD and case.left > limit.LOSS_HELD_BACK
+    )
     if harmed and (not isfinite(size) or size < 1 or pull > 1):
         penalty = case.curve("penalty")
         yield Finding(

@@ -41,8 +41,9 @@ def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
         reasons.append(f"they are large (root mean square {rms:.3g})")
     if offset > far:
         reasons.append(f"their means are {offset:.3g} deviations from 0")
-    uneven = spread > limit.INPUT_SPREAD or spread * median / inputs["smallest_std"] > limit.INPUT_RANGE
-    if uneven and rms > 2 and harmed:
+    few = limit.INPUT_TINY_SHARE
+    if harmed and ((spread > limit.INPUT_SPREAD and rms > 2) or inputs.get("tiny_share", 0.0) >= few):
+        spread = (inputs["largest_std"] or float("inf")) / inputs["smallest_std"]
         reasons.append(f"some vary {spread:.3g} times as much as others")
     if rms < limit.INPUT_SMALL:
         reasons.append(f"they are tiny (root mean square {rms:.3g})")

@@ -36,7 +36,7 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
     signs = {
         "diverged": case.diverged,
         "driven_up": driven_up,
-        "large_updates": max(_or(first), _or(last)) > limit.RATIO_HIGH,
+        "large_updates": _or(first) > limit.RATIO_HIGH_FIRST or _or(last) > limit.RATIO_HIGH,
         "swings": up > limit.RISES and up * case.left > limit.RISES_MUCH,
         "a_tenth_wins": gain > limit.PROBE_WINS,
         "units_died": _died(case),
