@@ -203,15 +203,23 @@ class Rounding {
     const Squares dx2 = k > 0 ? squares(inner_[k].data(), n) : Squares::Zero(m_, n);
     switch (o.kind) {
       case Kind::dense: {
-        const Squares sums = above.rowwise() * repetitions(inner_[k + 1].data(), o.n_out).transpose() + walk(m_) * dy2;
+        const Eigen::ArrayXd repeated = repetitions(inner_[k + 1].data(), o.n_out), repeated_x = repetitions(x, n);
+        const Squares carried = above.rowwise() * repeated.transpose(), own = walk(m_) * dy2;
+        const Squares x2 = squares(x, n);
         Eigen::Map<Squares> dW(error + o.weight, n, o.n_out);
-        dW = product(squares(x, n).transpose(), sums);
-        if ((v > 0).any()) dW += product((v.rowwise() * repetitions(x, n).transpose()).transpose(), dy2);
+        if (repeated.maxCoeff() > 1 && repeated_x.maxCoeff() > 1) {
+          const auto both = repeated_x.replicate(1, o.n_out).min(repeated.transpose().replicate(n, 1));
+          dW = product(x2.transpose(), carried) + product(x2.transpose(), own) * both;
+        } else {
+          dW = product(x2.transpose(), carried + own);
+        }
+        if ((v > 0).any()) dW += product((v.rowwise() * repeated_x.transpose()).transpose(), dy2);
         for (Index i = 0; i < n * o.n_out; ++i) {
           error[o.weight + i] += row_drift(m_) * std::pow(static_cast<double>(gradient[o.weight + i]), 2);
         }
         for (Index j = 0; o.bias >= 0 && j < o.n_out; ++j) {
-          error[o.bias + j] = sums.col(j).sum() + row_drift(m_) * std::pow(static_cast<double>(gradient[o.bias + j]), 2);
+          error[o.bias + j] = carried.col(j).sum() + repeated[j] * own.col(j).sum() +
+                              row_drift(m_) * std::pow(static_cast<double>(gradient[o.bias + j]), 2);
         }
         if (k == 0) return above;
         return product(above + walk(o.n_out) * dy2, squared_weights(k).transpose()) + drift(o.n_out) * dx2;
