@@ -73,11 +73,11 @@ def check(loss: Loss, grad: Any, params: Any, seed: int = 0, budget: int | None 
     problem = Problem(loss, grad, params)
     rng = np.random.default_rng(seed)
     f0, analytic = problem.value(), problem.gradient()
-    noise = loss_noise(problem, f0, rng)
+    noise = loss_noise(problem, f0, analytic, rng)
     rounding = gradient_rounding(problem, analytic, noise, rng)
     if budget is not None:
         problem.max_evaluations = problem.evaluations + budget
-    return project(problem, Circumstances(f0, noise, analytic, rounding, [False] * len(analytic)), seed=seed), problem
+    return project(problem, Circumstances(f0, noise, analytic, rounding), seed=seed), problem
 
 
 def with_mistake(grad: Callable[[Any], Any], mistake: Callable[[Any], None]) -> Callable[[Any], Any]:

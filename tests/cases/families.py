@@ -108,6 +108,52 @@ def float32_result(rng):
     return Problem(lambda p: np.float32(loss(p)), gradient, params)
 
 
+PLACES = ("W0", "b0", "W1", "b1", "W2", "b2", "z0", "a0", "z1", "a1", "scores", "exp", "log_sum", "rows")
+
+
+@family
+def partly_float32(rng):
+    """A network some steps of which are done in float32 in the loss, and in half of the gradients."""
+    sizes, m = (4, 6, 5, 3), 5
+    X, labels = rng.normal(size=(m, 4)), rng.integers(0, 3, m)
+    params = {}
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        params[f"W{i}"] = rng.normal(size=(n_in, n_out)) / np.sqrt(n_in)
+        params[f"b{i}"] = 0.1 * rng.normal(size=n_out)
+    chosen = set(rng.choice(PLACES, rng.integers(1, 4), replace=False))
+    penalty = rng.choice((0.0, 10 ** rng.uniform(-4, 1)))
+    exact = rng.random() < 0.5
+
+    def forward(p, casts):
+        def at(place, z):
+            return z.astype(np.float32).astype(np.float64) if place in casts else z
+
+        q = {name: at(name, array) for name, array in p.items()}
+        z0 = at("z0", X @ q["W0"] + q["b0"])
+        a0 = at("a0", np.tanh(z0))
+        z1 = at("z1", a0 @ q["W1"] + q["b1"])
+        a1 = at("a1", np.tanh(z1))
+        scores = at("scores", a1 @ q["W2"] + q["b2"])
+        log_sum = at("log_sum", np.log(at("exp", np.exp(scores)).sum(1)))
+        return q, a0, a1, scores, log_sum, at("rows", log_sum - scores[np.arange(m), labels])
+
+    def loss(p):
+        return forward(p, chosen)[-1].mean() + penalty * sum((array**2).sum() for array in p.values())
+
+    def gradient(p):
+        q, a0, a1, scores, log_sum, _ = forward(p, () if exact else chosen)
+        d2 = np.exp(scores - log_sum[:, None])
+        d2[np.arange(m), labels] -= 1
+        d2 /= m
+        d1 = d2 @ q["W2"].T * (1 - a1**2)
+        d0 = d1 @ q["W1"].T * (1 - a0**2)
+        steps = ((X, d0), (a0, d1), (a1, d2))
+        g = {f"{name}{i}": v for i, (a, d) in enumerate(steps) for name, v in (("W", a.T @ d), ("b", d.sum(0)))}
+        return {name: g[name] + 2 * penalty * p[name] for name in p}
+
+    return Problem(loss, gradient, params)
+
+
 @family
 def one_float32_tensor(rng):
     loss, gradient, params = network(rng)

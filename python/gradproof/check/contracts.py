@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.evaluate import Problem
-from gradproof.check.noise import EPS32, EPS64, increments
+from gradproof.check.lines import increments
+from gradproof.check.noise import EPS32, EPS64
 from gradproof.check.report import Finding
 from gradproof.check.tensor_report import Verdict
 

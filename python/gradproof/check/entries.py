@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.evaluate import Problem
-from gradproof.check.noise import EPS32, EPS64, Noise, scales
+from gradproof.check.noise import EPS32, EPS64, Noise
 from gradproof.check.suspects import Suspect, examine
 from gradproof.check.tensor_report import Status
 
@@ -46,8 +46,6 @@ class Circumstances:
         The gradient under test.
     rounding : list of float64 array
         What rounding may have done to it.
-    cast : list of bool
-        Tensors that the loss converts to float32.
     rtol : float
         Relative errors up to this are accepted.
     """
@@ -56,7 +54,6 @@ class Circumstances:
     noise: Noise
     analytic: Sequence[Float64Array]
     rounding: Sequence[Float64Array]
-    cast: Sequence[bool]
     rtol: float = 0.0
 
 
@@ -86,7 +83,7 @@ class Meter:
     def __init__(self, problem: Problem, known: Circumstances) -> None:
         self.problem = problem
         self.known = known
-        self._scales = [scales(array) for array in problem.parameters.arrays]
+        self._scales = [problem.scales(tensor) for tensor in range(len(problem.working))]
         products = (np.abs(a).ravel() * s for a, s in zip(known.analytic, self._scales, strict=True))
         self._largest_effect = max((float(np.max(product, initial=0.0)) for product in products), default=0.0)
         self._lengths: dict[int, deque[float]] = {}
@@ -109,15 +106,16 @@ class Meter:
         sigma, eps = noise.sigma, noise.eps
         analytic, rounding = known.analytic[tensor].ravel(), known.rounding[tensor].ravel()
         x, scale = problem.x(tensor), self._scales[tensor]
-        single = noise.single or problem.single[tensor] or known.cast[tensor]
+        single = noise.single or problem.single[tensor] or noise.cast[tensor]
         ulps = 4 * (2 * EPS32 if problem.single[tensor] else 2 * EPS64)
         goal, goal_rms = GOAL32 if single else GOAL64
         rms = _rms(analytic)
         goal_rms *= rms
         lengths = self._lengths.setdefault(tensor, deque(maxlen=LEARNED))
         length = median(lengths) if lengths else 1.0
-        screened = not known.cast[tensor]
+        screened = not noise.cast[tensor]
         convicted = int(np.count_nonzero(into.status == Status.MISMATCH))
+        vague = 0.0  # largest uncertainty of those, relative to the entry and the tensor's typical one
         for index in entries:
             a, own, s, at = float(analytic[index]), float(rounding[index]), float(scale[index]), float(x.flat[index])
             L = length * s
@@ -162,7 +160,7 @@ class Meter:
                         smooth = error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J
                         if smooth and (blatant or apart <= error):
                             if blatant:  # nobody vouches for the value: a bound on the truncation is needed
-                                error += 0.9 * abs(extrapolated - C)
+                                error = max(error + 0.9 * abs(extrapolated - C), vague * (abs(extrapolated) + rms))
                             into.numeric[index], into.uncertainty[index] = extrapolated, error
                             into.status[index] = Status.MISMATCH if blatant else Status.MATCH
                             if done is not None:
@@ -177,12 +175,14 @@ class Meter:
                                     done()
                                 continue
             suspect = Suspect(
-                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single, known.cast[tensor]
+                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single, noise.cast[tensor]
             )
             outcome = examine(problem, suspect, f0, noise, known.rtol)
             into.numeric[index], into.uncertainty[index] = outcome.numeric, outcome.uncertainty
             into.status[index] = outcome.status
-            convicted += outcome.status == Status.MISMATCH
+            if outcome.status == Status.MISMATCH:
+                convicted += 1
+                vague = max(vague, outcome.uncertainty / (abs(outcome.numeric) + rms))
             if done is not None:
                 done()
 

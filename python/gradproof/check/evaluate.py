@@ -85,6 +85,7 @@ class Problem:
         self.started = time.monotonic()
         self.deadline = math.inf if max_seconds is None else self.started + max_seconds
         self.tick: Callable[[], None] | None = None  # called once in a while, for a progress display
+        self._scales: dict[int, Float64Array] = {}
         self._pause = max(LOOK_EVERY, sum(self.parameters.sizes) // LOOK_SHARE)
         self._next_look = self._pause
         self._afresh()
@@ -102,6 +103,12 @@ class Problem:
     def size(self, tensor: int) -> int:
         """Number of entries of a tensor."""
         return self.parameters.sizes[tensor]
+
+    def scales(self, tensor: int) -> Float64Array:
+        """Typical sizes of the entries of a tensor; see `scales`."""
+        if tensor not in self._scales:
+            self._scales[tensor] = scales(self.x(tensor))
+        return self._scales[tensor]
 
     def moved_to(self, moves: Mapping[int, Array], h: float) -> Any:
         """A structure like the caller's at the point ``x + h moves``, in arrays of its own."""
@@ -373,3 +380,19 @@ def _same(a: Array, b: Array) -> bool:
     if np.array_equal(a, b):
         return True
     return bool(np.array_equal(a, b, equal_nan=True))
+
+
+def scales(array: Array) -> Float64Array:
+    """Typical size of a parameter, per entry (C order).
+
+    The root mean square of the tensor; where sizes differ by more than 1e4 within it, the size of the entry itself.
+    """
+    x = np.abs(np.ravel(array), dtype=np.float64)
+    largest = float(np.max(x, initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return np.ones(x.size)
+    rms = largest * math.sqrt(float(np.mean(np.square(x / largest))))
+    low, high = np.quantile(x, (0.1, 0.9))
+    if high > 1e4 * low and low > 0.0:
+        return np.where(x > 0.0, x, rms)
+    return np.full(x.size, rms)

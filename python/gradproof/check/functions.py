@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,17 @@ from gradproof.check import contracts
 from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
+from gradproof.check.keywords import Method, validate
 from gradproof.check.nearby import generic_point
-from gradproof.check.noise import Noise, backward_error, casts, gradient_rounding, loss_noise
+from gradproof.check.noise import Noise, gradient_rounding, loss_noise
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
 from gradproof.check.shards import measure_sharded
 from gradproof.check.tensor_report import TensorReport, Verdict
 
 Float64Array = NDArray[np.float64]
-Method = Literal["auto", "exhaustive", "projected"]
 Tasks = Sequence[tuple[int, NDArray[np.intp]]]
 
-METHODS: Final = ("auto", "exhaustive", "projected")
 AUTO_EVALUATIONS: Final = 200_000  # the budget of "auto" when none is given
 PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so that wrong entries can be looked at
 CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
@@ -75,7 +75,8 @@ def check_gradients(
     progress : None, bool or callable
         None: a bar on a terminal after 2 s. True, False, or ``callable(done, total)``.
     backend : str, optional
-        Name of a joblib backend ("loky", "threading", "dask", ...) to share the entries out to (extra `scale`).
+        Name of a joblib backend to share the entries out to (extra `scale`): ``"loky"``, ``"threading"``, ``"dask"``,
+        ``"ray"``; see :func:`gradproof.check_model`.
     n_jobs : int
         Number of joblib workers.
 
@@ -91,7 +92,7 @@ def check_gradients(
     ImportError
         If joblib is needed and missing.
     """
-    _validate(method, max_evaluations, max_seconds, rtol, n_jobs)
+    validate(method, max_evaluations, max_seconds, rtol, n_jobs)
     started = time.monotonic()
     rng = np.random.default_rng(seed)
     limit = AUTO_EVALUATIONS if method == "auto" and max_evaluations is None else max_evaluations
@@ -103,6 +104,11 @@ def check_gradients(
 
 def assert_gradients(loss: Callable[[Any], Any], grad: Any, params: Any, **keywords: Any) -> GradientReport:
     """`check_gradients`, raising unless it passes.
+
+    Parameters
+    ----------
+    loss, grad, params, **keywords
+        Those of `check_gradients`.
 
     Raises
     ------
@@ -197,14 +203,12 @@ class _Check:
 
     def _circumstances(self, known: contracts.Contracts) -> Circumstances:
         problem = self.problem
-        noise = loss_noise(problem, known.f0, self.rng)
-        least = backward_error(problem, known.analytic, noise.eps)
-        noise = self.noise = Noise(max(noise.sigma, known.spread, least), noise.single, noise.staircase)
-        cast = casts(problem, known.analytic, noise, known.f0, self.rng)
+        noise = loss_noise(problem, known.f0, known.analytic, self.rng)
+        noise = self.noise = replace(noise, sigma=max(noise.sigma, known.spread))
         rounding = gradient_rounding(problem, known.analytic, noise, self.rng)
         if known.gradient_spread:
             rounding = [bound + spread for bound, spread in zip(rounding, known.gradient_spread, strict=True)]
-        return Circumstances(known.f0, noise, known.analytic, rounding, cast, self.rtol)
+        return Circumstances(known.f0, noise, known.analytic, rounding, self.rtol)
 
     def _exhaust(self, facts: Circumstances, measured: list[Measured]) -> None:
         """Measure every entry; with a limited budget, some of every tensor before more of any."""
@@ -359,22 +363,3 @@ def _sample(analytic: Float64Array, size: int, count: int, rng: np.random.Genera
 def _dtype(problem: Problem) -> str:
     names = {str(array.dtype.name) for array in problem.parameters.arrays}
     return names.pop() if len(names) == 1 else "mixed" if names else ""
-
-
-def _validate(method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any) -> None:
-    if method not in METHODS:
-        raise ValueError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
-    for name, value, whole in (
-        ("max_evaluations", max_evaluations, True),
-        ("max_seconds", max_seconds, False),
-        ("rtol", rtol, False),
-    ):
-        kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise TypeError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
-        if not value >= 0:
-            raise ValueError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"n_jobs: got {n_jobs!r}, expected a whole number other than 0")

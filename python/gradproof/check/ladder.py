@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 KAPPA: Final = 4.0  # standard deviations of noise that a bar stands for; the choice among many favours the lucky
 ORDERS: Final = 5  # columns of the tableau
+TOP: Final = 2.0  # times the last change, where there is no larger step to compare it with
 
 
 class Level(NamedTuple):
@@ -92,10 +93,10 @@ def left(levels: Sequence[Level], edge: bool = False) -> Estimate | None:
 def jump(levels: Sequence[Level]) -> Estimate | None:
     """Estimate of the right derivative minus the left one."""
     points = [(0.5 * (lv.plus + lv.minus), lv.P - lv.M, lv.bar_right + lv.bar_left) for lv in levels]
-    return select([point for point in points if point[1] == point[1]], False)
+    return select([point for point in points if point[1] == point[1]], False, cautious=False)
 
 
-def select(points: Sequence[tuple[float, float, float]], edge: bool) -> Estimate | None:
+def select(points: Sequence[tuple[float, float, float]], edge: bool, cautious: bool = True) -> Estimate | None:
     """Extrapolate to ``u = 0`` and choose.
 
     Parameters
@@ -104,6 +105,8 @@ def select(points: Sequence[tuple[float, float, float]], edge: bool) -> Estimate
         By ascending `u`, in powers of which the error expands; `bar` bounds the noise of the value.
     edge : bool
         At the edge of a domain functions need not be analytic (square roots): trust extrapolation less.
+    cautious : bool
+        Whether the truncation error is bounded by more than the last change. Not where the estimate is itself a bound.
 
     Returns
     -------
@@ -115,29 +118,24 @@ def select(points: Sequence[tuple[float, float, float]], edge: bool) -> Estimate
     u = [point[0] for point in points]
     columns = [[point[1] for point in points]]
     weights = [[{k: 1.0} for k in range(n)]]
+    for m in range(1, min(n, ORDERS + 2)):
+        values, combined = columns[-1], weights[-1]
+        column, row = [], []
+        for k in range(n - m):
+            r = u[k] / (u[k + m] - u[k]) if u[k + m] > u[k] else 0.0
+            column.append(values[k] + r * (values[k] - values[k + 1]))
+            mixed = {j: (1 + r) * w for j, w in combined[k].items()}
+            for j, w in combined[k + 1].items():
+                mixed[j] = mixed.get(j, 0.0) - r * w
+            row.append(mixed)
+        columns.append(column)
+        weights.append(row)
+    changes = _changes(u, columns)
     for m in range(min(n, ORDERS + 1)):
-        if m:
-            values, combined = columns[-1], weights[-1]
-            column, row = [], []
-            for k in range(n - m):
-                r = u[k] / (u[k + m] - u[k]) if u[k + m] > u[k] else 0.0
-                column.append(values[k] + r * (values[k] - values[k + 1]))
-                mixed = {j: (1 + r) * w for j, w in combined[k].items()}
-                for j, w in combined[k + 1].items():
-                    mixed[j] = mixed.get(j, 0.0) - r * w
-                row.append(mixed)
-            columns.append(column)
-            weights.append(row)
         for k in range(1, n - m):
-            value = columns[m][k]
-            if m:
-                bias = abs(value - columns[m - 1][k])
-                if edge:
-                    bias = 2 * max(bias, abs(value - columns[m - 1][k + 1]))
-            elif k + 1 < n and u[k + 1] > u[k]:
-                bias = 1.5 * abs(columns[0][k + 1] - value) / (u[k + 1] / u[k] - 1)
-            else:
-                continue
+            value, bias = columns[m][k], _bias(u, changes, m, k, cautious)
+            if edge and m:
+                bias = 2 * max(bias, abs(value - columns[m - 1][k + 1]))
             bar = sum(abs(w) * points[j][2] for j, w in weights[m][k].items())
             error = bias + bar
             if not error < math.inf or (best is not None and error >= best.error):
@@ -145,6 +143,39 @@ def select(points: Sequence[tuple[float, float, float]], edge: bool) -> Estimate
             if _confirmed(points[:k], value, points[k], error):
                 best = Estimate(value, error, bar, k)
     return best
+
+
+def _changes(u: Sequence[float], columns: Sequence[Sequence[float]]) -> list[list[float]]:
+    """How far each value of the tableau is from the one it improves on; of the first column, from what two predict."""
+    raw = columns[0]
+    first = [
+        1.5 * abs(raw[k + 1] - raw[k]) / (u[k + 1] / u[k] - 1) if u[k + 1] > u[k] else math.inf
+        for k in range(len(raw) - 1)
+    ]
+    pairs = zip(columns, columns[1:], strict=False)
+    return [first, *([abs(x - y) for x, y in zip(better, worse, strict=False)] for worse, better in pairs)]
+
+
+def _bias(u: Sequence[float], changes: Sequence[Sequence[float]], m: int, k: int, cautious: bool) -> float:
+    """Bound on the truncation error of ``T[m][k]``.
+
+    The last change is one; but it can be small by chance, so the changes next to it in the tableau have a say: the
+    ones of lower and higher order, and that of the same order at the next step, as much smaller as theory has it.
+    """
+    if k >= len(changes[m]):
+        return math.inf
+    bias = changes[m][k]
+    if not cautious:
+        return bias
+    if m > 1:  # less so of the first order, which may well be all there is
+        bias = max(bias, changes[m - 1][k] / (4 if m > 2 else 16))
+    if m + 1 < len(changes) and k < len(changes[m + 1]):
+        bias = max(bias, changes[m + 1][k] / (1 if m else 4))
+    if k + 1 < len(changes[m]):
+        bias = max(bias, changes[m][k + 1] * (u[k] / u[k + 1]) ** max(m, 1) / 2)
+    else:
+        bias *= TOP
+    return bias
 
 
 def _confirmed(

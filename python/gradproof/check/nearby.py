@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 
 from gradproof.check.evaluate import Problem
-from gradproof.check.noise import scales
 
 REACHES: Final = (0.25, 0.05, 0.01, 1e-3)  # relative to the size of the parameters, tried in turn
 
@@ -18,7 +17,7 @@ def generic_point(problem: Problem, rng: np.random.Generator) -> Any | None:
     for tensor in range(len(problem.working)):
         x = problem.x(tensor)
         signs = rng.choice((-1.0, 1.0), x.shape)
-        moves[tensor] = scales(x).reshape(x.shape) * signs * rng.uniform(0.5, 1.0, x.shape)
+        moves[tensor] = problem.scales(tensor).reshape(x.shape) * signs * rng.uniform(0.5, 1.0, x.shape)
     for reach in REACHES:
         for direction in (1.0, -1.0):
             value, _ = problem.value_along(moves, direction * reach)

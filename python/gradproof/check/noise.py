@@ -10,22 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradproof.check.evaluate import Problem
-
-Array = NDArray[Any]
-Float64Array = NDArray[np.float64]
+from gradproof.check.evaluate import Array, Float64Array, Problem
+from gradproof.check.lines import MACRO, Line, Table, increments
 
 EPS64: Final = 2.0**-53
 EPS32: Final = 2.0**-24
-MACRO: Final = 19  # spacings are 2^-p relative to the parameters; this one is exact in float32
+MIDDLE: Final = 20  # wide beside the resolution of float32: most steps show it, if any part of the loss has it
 MICRO: Final = 32
-POINTS: Final = 9
 BETWEEN: Final = tuple(range(20, 32))
+ATTEMPTS: Final = 4  # to see on the other side, too, what one side shows
 WIDER: Final = (16, 13, 10, 7, 4, 2)  # until a quantised function moves
 
 
@@ -41,11 +38,17 @@ class Noise:
         Whether the loss is computed in float32: its values, or the parameters, are float32 numbers.
     staircase : bool
         Whether the loss moves in steps far coarser than float32 arithmetic: a rounded value, an accuracy.
+    coarse : bool
+        Whether a part of a loss in float64 is coarser than that: its slopes are then known as well as that part.
+    cast : list of bool
+        Float64 tensors that the loss converts to float32.
     """
 
     sigma: float
     single: bool
-    staircase: bool
+    staircase: bool = False
+    coarse: bool = False
+    cast: Sequence[bool] = ()
 
     @property
     def eps(self) -> float:
@@ -53,46 +56,7 @@ class Noise:
         return EPS32 if self.single else EPS64
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Outcome of a difference table: ``ok``, ``flat`` (hardly moves) or ``curved`` (no noise to be seen)."""
-
-    state: str
-    level: float
-    gap: float = math.inf  # smallest step seen
-    jumps: float = 0.0  # largest jump, if jumps are few and all else is smooth
-
-
-def scales(array: Array) -> Float64Array:
-    """Typical size of a parameter, per entry (C order).
-
-    The root mean square of the tensor; where sizes differ by more than 1e4 within it, the size of the entry itself.
-    """
-    x = np.abs(np.ravel(array), dtype=np.float64)
-    largest = float(np.max(x, initial=0.0))
-    if largest == 0.0 or not math.isfinite(largest):
-        return np.ones(x.size)
-    rms = largest * math.sqrt(float(np.mean(np.square(x / largest))))
-    low, high = np.quantile(x, (0.1, 0.9))
-    if high > 1e4 * low and low > 0.0:
-        return np.where(x > 0.0, x, rms)
-    return np.full(x.size, rms)
-
-
-def increments(
-    problem: Problem, p: int, rng: np.random.Generator, tensors: Sequence[int] | None = None
-) -> dict[int, Array]:
-    """Random increments of about ``2^-p`` of every parameter, with few digits, so that adding them is exact."""
-    moves = {}
-    for tensor in range(len(problem.working)) if tensors is None else tensors:
-        x = problem.x(tensor)
-        size = np.where(x != 0, np.abs(x, dtype=np.float64), scales(x).reshape(x.shape))
-        digits = rng.integers(8, 25, x.shape) * rng.choice((-1.0, 1.0), x.shape) / 16
-        moves[tensor] = np.ldexp(digits, np.frexp(size)[1] - 1 - p)
-    return moves
-
-
-def loss_noise(problem: Problem, f0: float, rng: np.random.Generator) -> Noise:
+def loss_noise(problem: Problem, f0: float, analytic: Sequence[Float64Array], rng: np.random.Generator) -> Noise:
     """Measure the noise of the loss around the point.
 
     Parameters
@@ -100,24 +64,42 @@ def loss_noise(problem: Problem, f0: float, rng: np.random.Generator) -> Noise:
     problem : Problem
     f0 : float
         The loss at the point, finite.
+    analytic : sequence of float64 array
+        The gradient under test.
     rng : numpy.random.Generator
     """
-    line = _Line(problem, f0, rng)
+    line = Line(problem, f0, rng)
     macro = line.table(MACRO)
     single = any(problem.single) or problem.returns_single or line.single_values
     eps = EPS32 if single else EPS64
+    cast = _casts(problem, analytic, single, f0, rng)
+    line.held = [tensor for tensor, is_cast in enumerate(cast) if is_cast]
     if macro is None:
-        return Noise(max(4 * eps * abs(f0), math.ulp(0.0)), single, False)
-    sigma, kind = _at_two_scales(line, macro, single, f0)
-    if sigma > 64 * eps * abs(f0) and kind != "steps":  # a kink on the line looks like noise: look on the other side
-        other = line.table(MACRO, -1.0)
-        if other is not None and other.state != "flat":
-            opposite, _ = _at_two_scales(line, other, single, f0, -1.0)
-            small, large = sorted((sigma, opposite))
-            sigma = small if large > 10 * small else large
-    floor = max(0.6 * eps * abs(f0), 0.02 * eps * line.largest)
+        return Noise(max(4 * eps * abs(f0), math.ulp(0.0)), single, cast=cast)
+    least = max(eps * abs(f0), backward_error(problem, analytic, eps))
+    sigma, kind = _at_scales(line, macro, single, 64 * least)
+    if sigma > 64 * least and kind != "steps":  # a kink on the line looks like noise: look on the other side
+        sigma = _on_both_sides(line, sigma, kind, single, 64 * least)
+    sigma = max(sigma, 0.6 * least, 0.02 * eps * line.largest)
     staircase = kind == "steps" and sigma > 64 * EPS32 * abs(f0) and not single
-    return Noise(max(sigma, floor), single, staircase)
+    coarse = not single and (any(cast) or sigma > 64 * least)
+    return Noise(sigma, single, staircase, coarse, cast)
+
+
+def _on_both_sides(line: Line, sigma: float, kind: str, single: bool, quiet: float) -> float:
+    """The smaller of the noises of the two sides, if they differ much: the other is something else.
+
+    A line along which the rounded part hardly moves does not show it, so that one such line is no evidence.
+    """
+    for _ in range(ATTEMPTS if kind == "part" else 1):
+        table = line.table(MACRO, -1.0)
+        if table is None or table.state == "flat":
+            return sigma
+        opposite, other = _at_scales(line, table, single, quiet, -1.0)
+        if other == kind:
+            break
+    small, large = sorted((sigma, opposite))
+    return small if large > 10 * small else large
 
 
 def backward_error(problem: Problem, analytic: Sequence[Float64Array], eps: float) -> float:
@@ -134,165 +116,72 @@ def backward_error(problem: Problem, analytic: Sequence[Float64Array], eps: floa
     return 0.25 * eps * total
 
 
-def _at_two_scales(line: _Line, macro: _Table, single: bool, f0: float, side: float = 1.0) -> tuple[float, str]:
-    """Standard deviation, and what it is: of ``noise``, of ``steps`` of the whole loss, or of a ``part`` of it."""
+def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float = 1.0) -> tuple[float, str]:
+    """Standard deviation, and what it is: of ``noise``, of ``steps`` of the whole loss, or of a ``part`` of it.
+
+    `quiet` is the most that rounding in the arithmetic of the loss would do.
+    """
     if macro.state == "flat":
-        return _quantised(line, macro), "steps"
-    micro = None if single else line.table(MICRO, side)
-    if micro is None:
+        return _quantised(line, macro)
+    middle = None if single else line.table(MIDDLE, side, generic=True)
+    if middle is None:
         return macro.level, "noise"
+    if macro.state == middle.state == "ok" and middle.level <= quiet and macro.level <= 8 * middle.level:
+        return max(macro.level, middle.level), "noise"
+    jump = line.jump(EPS64 * line.largest) if middle.state == "ok" and middle.level > quiet else 0.0
+    micro = line.table(MICRO, side)
+    if micro is None:
+        return max(macro.level, middle.level), "noise"
+    faint = micro.state != "ok" or middle.level > 8 * micro.level
+    if faint and jump > max(0.25 * middle.level, 8 * micro.level):
+        return max(middle.level, macro.level if macro.level <= 8 * middle.level else 0.0), "part"
     if micro.state == "flat":
         return (
-            macro.level if macro.state == "ok" else max(macro.level, _quantised(line, micro, BETWEEN[::-2]))
+            macro.level if macro.state == "ok" else max(macro.level, _quantised(line, micro, BETWEEN[::-2])[0])
         ), "noise"
     if micro.state == "curved":
         finest = line.table(42, side)
         if finest is not None and finest.state == "ok":
             return finest.level if macro.state == "curved" else max(macro.level, finest.level), "noise"
         return (max(macro.level, micro.level) if macro.state == "ok" else micro.level), "noise"
-    structured = macro.level > 8 * micro.level and (
-        micro.level <= 256 * EPS64 * abs(f0) or macro.level > 1000 * micro.level
-    )
-    if macro.state == "ok" and structured and _jumps_between(line, macro.level, side):
-        return macro.level, "part"
+    structured = macro.level > 8 * micro.level and (micro.level <= quiet * 4 or macro.level > 1000 * micro.level)
     if macro.state == "curved" or structured:
         again = line.table(MICRO, side)
         return max(micro.level, again.level if again is not None and again.state == "ok" else 0.0), "noise"
     return max(macro.level, micro.level), "noise"
 
 
-def _jumps_between(line: _Line, level: float, side: float) -> bool:
-    """Whether what looks like noise at the wide spacing, and is gone at the narrow one, is rounding of a part.
-
-    Rounding keeps its size down to the spacing at which single jumps are left on a smooth background; oscillation keeps
-    it too, but fades smoothly.
-    """
-    dense, single = 0, False  # spacings with jumps at every step, or here and there
-    for p in BETWEEN:
-        table = line.table(p, side)
-        if table is None:
-            return False
-        if table.jumps > 0.3 * level:
-            single = True
-        elif table.state == "ok" and 0.25 * level <= table.level <= 4 * level:
-            dense += 1
-        if dense > 1 and single:
-            return True
-    return False
-
-
-def _quantised(line: _Line, table: _Table, spacings: Sequence[int] = WIDER) -> float:
+def _quantised(line: Line, table: Table, spacings: Sequence[int] = WIDER) -> tuple[float, str]:
     gap, level = table.gap, 0.0
-    for p in spacings:
-        wider = line.table(p)
+    for side, p in ((side, p) for side in (1.0, -1.0) for p in spacings):
+        wider = line.table(p, side)
         if wider is None:
             break
         gap = min(gap, wider.gap)
         if wider.state != "flat":
             beyond = line.beyond()
             if beyond is not None and beyond.state != "flat":  # no steps, but a plain that ends somewhere
-                return beyond.level if beyond.state == "ok" else 0.0
+                return (beyond.level if beyond.state == "ok" else 0.0), "noise"
             level = wider.level if wider.state == "ok" else 0.0
             break
-    return max(level, 0.3 * gap) if gap < math.inf else 0.0
-
-
-class _Line:
-    """Values along random lines beside the point, not through it: kinks at the point would look like noise."""
-
-    def __init__(self, problem: Problem, f0: float, rng: np.random.Generator) -> None:
-        self._problem = problem
-        self._rng = rng
-        self.largest = abs(f0)
-        self._values: list[float] = []
-        self._end: Mapping[int, Array] = {}
-
-    @property
-    def single_values(self) -> bool:
-        """Whether all values so far, and not just one, are float32 numbers; one at a point with many digits too."""
-        if len(set(self._values)) <= 3 or not all(_is_single(value) for value in self._values):
-            return False
-        moves = increments(self._problem, MACRO, self._rng)
-        generic = {tensor: move * self._rng.uniform(0.5, 1.0, move.shape) for tensor, move in moves.items()}
-        return _is_single(self._problem.value_along(generic, 1.0)[0])
-
-    def table(self, p: int, side: float = 1.0) -> _Table | None:
-        """Difference table at a spacing; None if the loss has no values on any line."""
-        moves = increments(self._problem, p, self._rng)
-        for moved in _within(self._problem, moves, side):
-            values: list[float] = []
-            for k in range(1, POINTS + 1):
-                value = self._problem.value_along(moved, k * side)[0]
-                if value != value:
-                    break
-                values.append(value)
-            if len(values) == POINTS:
-                self._values += values
-                self.largest = max(self.largest, *map(abs, values))
-                self._end = {tensor: POINTS * side * move for tensor, move in moved.items()}
-                return difference_table(values)
-        return None
-
-    def beyond(self) -> _Table | None:
-        """Difference table at the wide spacing from where the last line ended."""
-        moves = increments(self._problem, MACRO, self._rng)
-        places = [{t: end + k * moves[t] for t, end in self._end.items()} for k in range(POINTS)]
-        values = [self._problem.value_along(place, 1.0)[0] for place in places]
-        return None if any(value != value for value in values) else difference_table(values)
-
-
-def _is_single(value: float) -> bool:
-    with np.errstate(over="ignore"):
-        return float(np.float32(value)) == value
-
-
-def _within(problem: Problem, moves: Mapping[int, Array], side: float) -> list[Mapping[int, Array]]:
-    """The moves as they are, then with zeros held (often the edge of a domain), then all to one side."""
-    held = {tensor: np.where(problem.x(tensor) == 0, 0.0, move) for tensor, move in moves.items()}
-    up = {tensor: np.abs(move) * side for tensor, move in moves.items()}
-    down = {tensor: -np.abs(move) * side for tensor, move in moves.items()}
-    return [moves, held, up, down]
-
-
-def difference_table(values: Sequence[float]) -> _Table:
-    """ECNoise: the noise level from equally spaced values."""
-    differences = np.asarray(values, np.float64)
-    steps = np.diff(differences)
-    gaps = np.abs(steps[steps != 0])
-    gap = float(np.min(gaps, initial=math.inf))
-    if 2 * np.count_nonzero(steps == 0) >= steps.size:
-        return _Table("flat", 0.0, gap)
-    bends = np.sort(np.abs(np.diff(steps)))
-    jumps = float(bends[-1]) if bends[bends.size // 2] < 0.02 * bends[-1] else 0.0
-    levels, signs, factor = [], [], 1.0
-    for k in range(1, len(values) - 1):
-        differences = np.diff(differences)
-        factor *= k / (2 * (2 * k - 1))
-        largest = float(np.max(np.abs(differences)))
-        mean = float(np.mean(np.square(differences / largest))) if largest else 0.0
-        levels.append(largest * math.sqrt(factor * mean))
-        signs.append(bool(np.any(differences > 0) and np.any(differences < 0)))
-    for k in range(len(levels) - 2):
-        if signs[k] and max(levels[k : k + 3]) <= 4 * min(levels[k : k + 3]):
-            return _Table("ok", levels[k], gap, jumps)
-    return _Table("curved", min(levels), gap, jumps)
-
-
-def casts(
-    problem: Problem, analytic: Sequence[Float64Array], noise: Noise, f0: float, rng: np.random.Generator
-) -> list[bool]:
-    """Which float64 tensors the loss converts to float32: changes that float32 cannot hold leave no trace."""
-    wide = [t for t, single in enumerate(problem.single) if not single and problem.size(t)]
-    found = [False] * len(problem.working)
-    grained = noise.single and not all(problem.single)
-    if len(wide) > 1 and _casts(problem, wide, analytic, grained, f0, rng):
-        return [t in wide for t in range(len(found))]
-    for tensor in wide:
-        found[tensor] = _casts(problem, [tensor], analytic, grained, f0, rng)
-    return found
+    return (max(level, 0.3 * gap) if gap < math.inf else 0.0), "steps"
 
 
 def _casts(
+    problem: Problem, analytic: Sequence[Float64Array], single: bool, f0: float, rng: np.random.Generator
+) -> list[bool]:
+    """Which float64 tensors the loss converts to float32: changes that float32 cannot hold leave no trace."""
+    wide = [t for t, narrow in enumerate(problem.single) if not narrow and problem.size(t)]
+    found = [False] * len(problem.working)
+    grained = single and not all(problem.single)
+    if len(wide) > 1 and _untouched(problem, wide, analytic, grained, f0, rng):
+        return [t in wide for t in range(len(found))]
+    for tensor in wide:
+        found[tensor] = _untouched(problem, [tensor], analytic, grained, f0, rng)
+    return found
+
+
+def _untouched(
     problem: Problem,
     tensors: Sequence[int],
     analytic: Sequence[Float64Array],
@@ -328,6 +217,7 @@ def gradient_rounding(
     if problem.given is not None:
         eps = [EPS32 if noise.single or single else EPS64 for single in problem.single]
         return [32 * e * np.abs(a) for e, a in zip(eps, analytic, strict=True)]
+    here = _where_casts_lead(problem, analytic, noise)
     moves = increments(problem, MACRO if noise.single else 30, rng)
     sides = [side for side in (_third_difference(problem, moves, s) for s in (1.0, -1.0)) if side is not None]
     bounds = []
@@ -339,10 +229,23 @@ def gradient_rounding(
             with np.errstate(all="ignore"):
                 relative = float(np.median((own / size)[size > 0])) if np.any(size > 0) else 0.0
             allowed = np.maximum(np.maximum(own, relative * size), allowed)
-            if float(np.ptp(scales(problem.x(tensor)))) == 0.0:
+            if float(np.ptp(problem.scales(tensor))) == 0.0:
                 allowed = np.maximum(allowed, 0.5 * float(np.median(own)))
-        bounds.append(6 * allowed)
+        bounds.append(6 * allowed + np.abs(here[tensor] - a))
     return bounds
+
+
+def _where_casts_lead(problem: Problem, analytic: Sequence[Float64Array], noise: Noise) -> Sequence[Float64Array]:
+    """The gradient at the point that the loss is evaluated at: what it casts is rounded."""
+    if not noise.coarse or not any(noise.cast):
+        return analytic
+    moves = {}
+    for tensor, is_cast in enumerate(noise.cast):
+        if is_cast:
+            x = problem.x(tensor)
+            moves[tensor] = x.astype(np.float32).astype(np.float64) - x
+    there = problem.gradient_at(moves, 1.0)
+    return analytic if there is None or not all(np.all(np.isfinite(g)) for g in there) else there
 
 
 def _third_difference(problem: Problem, moves: Mapping[int, Array], side: float) -> list[Float64Array] | None:

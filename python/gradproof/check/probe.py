@@ -24,7 +24,7 @@ import numpy as np
 
 from gradproof.check.entries import Circumstances
 from gradproof.check.evaluate import Array, Box, Problem
-from gradproof.check.noise import difference_table
+from gradproof.check.lines import difference_table
 
 SMALLEST: Final = 0.5  # of |v| in units of the scale
 MEAN_SQUARE: Final = 13 / 12  # of v in units of the scale
@@ -158,7 +158,7 @@ class Line:
         self._problem = problem
         self._boxes = [(t, box, moves[t][box]) for t, box in block.pieces]
         self._analytic = [facts.analytic[t][box] for t, box in block.pieces]
-        self._cast = {i: problem.x(t)[box] for i, (t, box) in enumerate(block.pieces) if facts.cast[t]}
+        self._cast = {i: problem.x(t)[box] for i, (t, box) in enumerate(block.pieces) if facts.noise.cast[t]}
         self._f0 = facts.f0
         self.sigma = facts.noise.sigma
         self._values: dict[float, float] = {}

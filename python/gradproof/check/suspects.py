@@ -12,7 +12,8 @@ import numpy as np
 
 from gradproof.check.evaluate import Problem
 from gradproof.check.ladder import KAPPA, Estimate, Level, central, jump, left, level, right
-from gradproof.check.noise import Noise, difference_table
+from gradproof.check.lines import MACRO, difference_table, increments
+from gradproof.check.noise import Noise
 from gradproof.check.tensor_report import Status
 
 EVALUATIONS: Final = 120  # per ladder, at most
@@ -75,6 +76,7 @@ class _Ladder:
     def __init__(self, problem: Problem, suspect: Suspect, f0: float, noise: Noise, cast: bool) -> None:
         self.problem, self.suspect, self.f0, self.noise = problem, suspect, f0, noise
         self.sigma = noise.sigma
+        self.unsteady = 0.0  # standard deviation of the slope between points next to each other
         self.cast = cast
         self.base = float(np.float32(suspect.x)) if cast else suspect.x
         narrow = cast or problem.single[suspect.tensor]
@@ -168,6 +170,9 @@ def _examine(ladder: _Ladder, rtol: float) -> Outcome:
         if sigma > 1.2 * ladder.sigma:
             ladder.sigma = sigma
             slopes = _refine(ladder)
+    best = slopes.best
+    if ladder.noise.coarse and best is not None and abs(a - best.value) > best.error + own:
+        ladder.unsteady = _unsteady(ladder, ladder.steps[best.level])
     return _judge(ladder, slopes, rtol)
 
 
@@ -290,6 +295,31 @@ def _coarse_part(ladder: _Ladder, slopes: _Slopes) -> float:
     return 0.5 * min(largest) if max(largest) < 4 * min(largest) else 0.0
 
 
+def _unsteady(ladder: _Ladder, h: float) -> float:
+    """How much the slope at one step differs between points next to each other, beyond what is smooth.
+
+    Where a part of the loss is rounded, slopes depend on which way: those of entries, too, that are not rounded.
+    """
+    problem, suspect = ladder.problem, ladder.suspect
+    rng = np.random.default_rng((suspect.tensor, suspect.position))
+    moves = {
+        tensor: move * rng.uniform(0.5, 1.0, move.shape) for tensor, move in increments(problem, MACRO, rng).items()
+    }
+    slopes = []
+    for k in range(1, 8):
+        ends = []
+        for t in (h, -h):
+            beside = {tensor: k * move for tensor, move in moves.items()}
+            beside[suspect.tensor].flat[suspect.position] += t
+            value, displacements = problem.value_along(beside, 1.0)
+            ends.append((value, float(displacements[suspect.tensor].flat[suspect.position])))
+        (right, high), (left, low) = ends
+        if not high > low or right != right or left != left:
+            return 0.0
+        slopes.append((right - left) / (high - low))
+    return float(np.sqrt(np.mean(np.square(np.diff(slopes, 3)) / 20)))
+
+
 def _held_in_single(ladder: _Ladder) -> bool:
     """Whether the loss does not move at all below float32 resolution: it converts this tensor."""
     suspect = ladder.suspect
@@ -307,7 +337,7 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
     if best is None:
         return Outcome(math.nan, math.inf, Status.UNRESOLVED)
     own = max(own, rtol * max(abs(a), abs(best.value)))
-    error = best.error
+    error = max(best.error, KAPPA * ladder.unsteady)
     if ladder.cast:  # the values belong to the rounded point
         error += _curvature(slopes.levels) * abs(suspect.x - ladder.base)
     if P is not None and M is not None and slopes.gap:
