@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradproof import cli_train, cli_tune
+from gradproof import cli_bench, cli_train, cli_tune
 from gradproof.cli_errors import InputError, told
 from gradproof.cli_inputs import demo_model, load_data, load_model, rows
 from gradproof.cli_types import count, counts, positive
@@ -142,6 +142,15 @@ def _lecture(options: argparse.Namespace) -> int:
     return PASS
 
 
+def _bench(options: argparse.Namespace) -> int:
+    rows = cli_bench.bench(options)
+    _print(cli_bench.table(rows))
+    _print(
+        "\nBest times. NumPy: the same mathematics in plain NumPy; its check is timed on some parameters, told for all."
+    )
+    return PASS
+
+
 def _info(options: argparse.Namespace) -> int:
     from gradproof import show_config
 
@@ -212,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train a network")
     tune = command("tune", _tune, "search for hyper-parameters")
     command("lecture", _lecture, "show the errors of forward and central differences for the lectures' example")
+    cli_bench.add_arguments(command("bench", _bench, "time checks and training steps on this machine"))
     command("info", _info, "show versions, instruction set and platform")
 
     for parser_of_model in (check, compare, sanity):
