@@ -86,6 +86,7 @@ class Problem:
         self.deadline = math.inf if max_seconds is None else self.started + max_seconds
         self.tick: Callable[[], None] | None = None  # called once in a while, for a progress display
         self._scales: dict[int, Float64Array] = {}
+        self._magnitudes: dict[int, Float64Array] = {}
         self._pause = max(LOOK_EVERY, sum(self.parameters.sizes) // LOOK_SHARE)
         self._next_look = self._pause
         self._afresh()
@@ -109,6 +110,14 @@ class Problem:
         if tensor not in self._scales:
             self._scales[tensor] = scales(self.x(tensor))
         return self._scales[tensor]
+
+    def magnitudes(self, tensor: int) -> Float64Array:
+        """Powers of two not above the entries of a tensor, or where these are zero its scale."""
+        if tensor not in self._magnitudes:
+            x = self.x(tensor)
+            size = np.where(x != 0, np.abs(x, dtype=np.float64), self.scales(tensor).reshape(x.shape))
+            self._magnitudes[tensor] = np.ldexp(1.0, np.frexp(size)[1] - 1)
+        return self._magnitudes[tensor]
 
     def moved_to(self, moves: Mapping[int, Array], h: float) -> Any:
         """A structure like the caller's at the point ``x + h moves``, in arrays of its own."""
@@ -392,7 +401,8 @@ def scales(array: Array) -> Float64Array:
     if largest == 0.0 or not math.isfinite(largest):
         return np.ones(x.size)
     rms = largest * math.sqrt(float(np.mean(np.square(x / largest))))
-    low, high = np.quantile(x, (0.1, 0.9))
+    tenth = x.size // 10
+    low, high = np.partition(x, (tenth, x.size - 1 - tenth))[[tenth, -1 - tenth]]
     if high > 1e4 * low and low > 0.0:
         return np.where(x > 0.0, x, rms)
     return np.full(x.size, rms)

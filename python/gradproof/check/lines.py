@@ -45,10 +45,9 @@ def increments(
     """Random increments of about ``2^-p`` of every parameter, with few digits, so that adding them is exact."""
     moves = {}
     for tensor in range(len(problem.working)) if tensors is None else tensors:
-        x = problem.x(tensor)
-        size = np.where(x != 0, np.abs(x, dtype=np.float64), problem.scales(tensor).reshape(x.shape))
-        digits = rng.integers(8, 25, x.shape) * rng.choice((-1.0, 1.0), x.shape) / 16
-        moves[tensor] = np.ldexp(digits, np.frexp(size)[1] - 1 - p)
+        size = problem.magnitudes(tensor)
+        digits = rng.integers(-17, 17, size.shape)  # to 8 .. 24 of either sign
+        moves[tensor] = np.where(digits < 0, digits - 7, digits + 8) * 2.0 ** -(p + 4) * size
     return moves
 
 
@@ -161,15 +160,18 @@ def _within(problem: Problem, moves: Mapping[int, Array], side: float) -> list[M
 
 
 @lru_cache(8)
-def _weights(positions: tuple[float, ...]) -> list[Float64Array]:
-    """Divided differences of all orders from 1 to n - 2, as rows of unit length: of white noise they give its size."""
+def _weights(positions: tuple[float, ...]) -> tuple[Float64Array, Array]:
+    """Divided differences of all orders from 1 to n - 2, as rows of unit length: of white noise they give its size.
+
+    Of all orders together, and where each starts.
+    """
     rows = np.eye(len(positions))
     t = np.array(positions)
     orders = []
     for k in range(1, len(positions) - 1):
         rows = np.diff(rows, axis=0) / (t[k:] - t[:-k])[:, None]
         orders.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
-    return orders
+    return np.concatenate(orders), np.cumsum([0, *map(len, orders[:-1])])
 
 
 def difference_table(values: Sequence[float], positions: Sequence[float] | None = None) -> Table:
@@ -183,10 +185,13 @@ def difference_table(values: Sequence[float], positions: Sequence[float] | None 
     v -= v[0]
     scale = float(np.max(np.abs(v)))
     v /= scale
-    differences = [rows @ v for rows in _weights(tuple(positions or range(len(values))))]
-    levels = [scale * math.sqrt(float(np.mean(np.square(d)))) for d in differences]
-    signs = [bool(np.any(d > 0) and np.any(d < 0)) for d in differences]
-    bends = np.sort(np.abs(differences[1])) * (scale * math.sqrt(6))  # (1, -2, 1) is of length √6
+    weights, starts = _weights(tuple(positions or range(len(values))))
+    differences = weights @ v
+    counts = np.arange(len(values) - 1, 1, -1)
+    levels = (scale * np.sqrt(np.add.reduceat(np.square(differences), starts) / counts)).tolist()
+    highest, lowest = np.maximum.reduceat(differences, starts), np.minimum.reduceat(differences, starts)
+    signs = ((highest > 0) & (lowest < 0)).tolist()
+    bends = np.sort(np.abs(differences[starts[1] : starts[2]])) * (scale * math.sqrt(6))  # (1, -2, 1) is of length √6
     jumps = float(bends[-1]) if bends[bends.size // 2] < 0.02 * bends[-1] else 0.0
     for k in range(len(levels) - 2):
         if signs[k] and max(levels[k : k + 3]) <= 4 * min(levels[k : k + 3]):

@@ -22,6 +22,7 @@ EPS32: Final = 2.0**-24
 MIDDLE: Final = 20  # wide beside the resolution of float32: most steps show it, if any part of the loss has it
 MICRO: Final = 32
 BETWEEN: Final = tuple(range(20, 32))
+QUIET: Final = 16.0  # units of roundoff of the largest entry, in differences of a gradient
 ATTEMPTS: Final = 4  # to see on the other side, too, what one side shows
 WIDER: Final = (16, 13, 10, 7, 4, 2)  # until a quantised function moves
 
@@ -133,7 +134,7 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
     if micro is None:
         return max(macro.level, middle.level), "noise"
     faint = micro.state != "ok" or middle.level > 8 * micro.level
-    if faint and jump > max(0.25 * middle.level, 8 * micro.level):
+    if faint and jump > max(middle.level / 32, 0.0 if micro.jumps else 4 * micro.level):
         return max(middle.level, macro.level if macro.level <= 8 * middle.level else 0.0), "part"
     if micro.state == "flat":
         return (
@@ -219,7 +220,10 @@ def gradient_rounding(
         return [32 * e * np.abs(a) for e, a in zip(eps, analytic, strict=True)]
     here = _where_casts_lead(problem, analytic, noise)
     moves = increments(problem, MACRO if noise.single else 30, rng)
-    sides = [side for side in (_third_difference(problem, moves, s) for s in (1.0, -1.0)) if side is not None]
+    sides = [side for side in [_third_difference(problem, moves, 1.0)] if side is not None]
+    if not sides or not _within_rounding(sides[0], analytic, noise.eps):
+        other = _third_difference(problem, moves, -1.0)
+        sides += [other] if other is not None else []
     bounds = []
     for tensor, a in enumerate(analytic):
         size = np.abs(a)
@@ -246,6 +250,14 @@ def _where_casts_lead(problem: Problem, analytic: Sequence[Float64Array], noise:
             moves[tensor] = x.astype(np.float32).astype(np.float64) - x
     there = problem.gradient_at(moves, 1.0)
     return analytic if there is None or not all(np.all(np.isfinite(g)) for g in there) else there
+
+
+def _within_rounding(sizes: Sequence[Float64Array], analytic: Sequence[Float64Array], eps: float) -> bool:
+    """Whether one side shows so little that the other could hardly show less."""
+    return all(
+        not size.size or float(np.max(size)) <= QUIET * eps * float(np.max(np.abs(a)))
+        for size, a in zip(sizes, analytic, strict=True)
+    )
 
 
 def _third_difference(problem: Problem, moves: Mapping[int, Array], side: float) -> list[Float64Array] | None:

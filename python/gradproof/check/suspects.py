@@ -291,8 +291,8 @@ def _coarse_part(ladder: _Ladder, slopes: _Slopes) -> float:
             if all(value == value for value in values):
                 jumps = difference_table(values).jumps
                 largest[i] = max(largest[i], jumps if jumps > 64 * ladder.sigma else 0.0)
-        spacing *= 4
-    return 0.5 * min(largest) if max(largest) < 4 * min(largest) else 0.0
+        spacing *= 2  # so that one of the spacings sees the first jump and not the second
+    return 0.5 * max(largest) if max(largest) < 64 * min(largest) else 0.0
 
 
 def _unsteady(ladder: _Ladder, h: float) -> float:

@@ -158,6 +158,7 @@ class Scalarized:
         self._random = True
         self._grad_mode = False
         self._weights: list[Tensor | None] = []
+        self._cotangents: list[Tensor | None] | None = None
         self._weigh(np.random.default_rng(seed))
 
     def loss(self, params: Arrays) -> float:
@@ -179,10 +180,12 @@ class Scalarized:
 
     def cotangents(self) -> list[Tensor | None]:
         """The weights in the shapes and dtypes of the outputs."""
-        return [
-            None if weight is None else _cotangent(weight, spec)
-            for weight, spec in zip(self._weights, self._specs, strict=True)
-        ]
+        if self._cotangents is None:
+            self._cotangents = [
+                None if weight is None else _cotangent(weight, spec)
+                for weight, spec in zip(self._weights, self._specs, strict=True)
+            ]
+        return list(self._cotangents)
 
     def forward(self) -> list[Tensor]:
         """The outputs at the point itself, with their graph."""
@@ -214,6 +217,7 @@ class Scalarized:
     def keep_output(self, kept: int) -> None:
         """Set the weights of all outputs but one to none."""
         self._weights = [weight if i == kept else None for i, weight in enumerate(self._weights)]
+        self._cotangents = None
 
     # Evaluation
 
