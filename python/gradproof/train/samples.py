@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 _BLOCK = 2**22  # bytes of a memory map that are read at a time: large enough to be fast, small beside everything else
+_NEIGHBOURHOOD = 2**20  # bytes that the system may map around a place that is read: a large page
 
 
 class Samples:
@@ -53,8 +54,12 @@ class Samples:
 
     def gather(self, rows: NDArray[np.int64]) -> Array:
         """These rows, a copy."""
-        batch = np.asarray(self._dense(rows), dtype=self._dtype, order="C")
-        self._let_go()
+        batch = np.empty((len(rows), self.X.shape[1]), self._dtype)
+        row_bytes = self.X.dtype.itemsize * self.X.shape[1]
+        count = len(rows) if self._sparse else max(1, _BLOCK // max(_NEIGHBOURHOOD, row_bytes))
+        for start in range(0, len(rows), count):
+            batch[start : start + count] = self._dense(rows[start : start + count])
+            self._let_go()
         return batch
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
