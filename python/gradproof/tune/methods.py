@@ -29,7 +29,7 @@ class CoarseToFine:
 
     coarse: float = 0.5
     best: int = 4
-    margin: float = 0.25
+    margin: float = 0.5
     least: float = 0.05
 
     def __post_init__(self) -> None:

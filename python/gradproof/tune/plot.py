@@ -48,10 +48,10 @@ def search_figure(result: SearchResult) -> tuple[Figure, dict[str, Any]]:
 def _against(ax: Axes, name: str, parameter: Parameter, trials: list[Trial], best: Trial | None) -> None:
     """Score against a parameter on its scale, later trials darker."""
     if best is not None:
-        shades = np.linspace(0.3, 1.0, len(trials))
-        ax.scatter(
-            [trial.positions[name] for trial in trials], [trial.value for trial in trials], c=INK, alpha=shades, s=14
-        )
+        from matplotlib.colors import to_rgba
+
+        shades = [to_rgba(INK, alpha) for alpha in np.linspace(0.3, 1.0, len(trials))]
+        ax.scatter([trial.positions[name] for trial in trials], [trial.value for trial in trials], c=shades, s=14)
         ax.plot(best.positions[name], best.value, "o", color=_ACCENT, markersize=6)
     if isinstance(parameter, Choice):
         ax.set_xticks(range(len(parameter.labels)), [str(label) for label in parameter.labels])

@@ -94,7 +94,7 @@ def _journal(path: Path) -> Any:
     lock = _Lock(path) if os.name == "posix" else JournalFileOpenLock(os.fspath(path))
     try:
         return JournalStorage(JournalFileBackend(os.fspath(path), lock_obj=lock))  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # of a line it does not know
         raise ValueError(f"storage: {os.fspath(path)!r} is not a journal of Optuna: {error}") from error
 
 
