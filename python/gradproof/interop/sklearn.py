@@ -71,7 +71,8 @@ _PARAMETERS = """
     warm_start : bool
         Let :meth:`fit` go on from the weights there are.
     momentum : float
-        For ``solver="sgd"``, without Nesterov's variant.
+        For ``solver="sgd"``, without Nesterov's variant. When the rate changes, the whole velocity goes by the new one,
+        where scikit-learn's gradients keep the rate that they came with.
     early_stopping : bool
         Set `validation_fraction` of the rows aside, look at their score and keep the weights with the best one.
     validation_fraction : float
