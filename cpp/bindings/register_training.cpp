@@ -2,6 +2,7 @@
 // because preparing them takes as long as a step of a small network. It holds nothing that cannot be made again.
 #include <atomic>
 #include <cmath>
+#include <cstring>
 
 #include "gradproof/training.hpp"
 #include "plans.hpp"
@@ -149,7 +150,8 @@ class SessionOf : public Session {
 };
 
 Session& session_of(const py::capsule& capsule) {
-  if (std::string(capsule.name() ? capsule.name() : "") != Session::name) throw py::type_error("expected a session");
+  const char* name = capsule.name();
+  if (!name || std::strcmp(name, Session::name) != 0) throw py::type_error("expected a session");
   return *capsule.get_pointer<Session>();
 }
 

@@ -16,13 +16,14 @@ void dense_forward(T* y, const T* x, const T* W, const T* b, Index m, Index n_in
 }
 
 template <class T>
-void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, Index m, Index n_in, Index n_out) {
-  product(dW, x, dy, n_in, m, n_out, true, false, Start::c);
+void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, Index m, Index n_in, Index n_out,
+                    bool fresh) {
+  product(dW, x, dy, n_in, m, n_out, true, false, fresh ? Start::zero : Start::c);
   if (db) {
     for_column_blocks(n_out, [=](Index first, Index width) {
       double sums[column_block];
       block_sums(sums, m, n_out, first, width, [=](Index i) { return dy[i]; });
-      for (Index j = 0; j < width; ++j) db[first + j] += T(sums[j]);
+      for (Index j = 0; j < width; ++j) db[first + j] = (fresh ? T(0) : db[first + j]) + T(sums[j]);
     });
   }
   if (dx) product(dx, dy, W, m, n_out, n_in, false, true, Start::zero);
@@ -31,7 +32,7 @@ void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, In
 #define GRADPROOF_INSTANTIATE(T)                                                                   \
   template void matmul(T*, const T*, const T*, Index, Index, Index, bool, bool);                   \
   template void dense_forward(T*, const T*, const T*, const T*, Index, Index, Index);              \
-  template void dense_backward(T*, T*, T*, const T*, const T*, const T*, Index, Index, Index);
+  template void dense_backward(T*, T*, T*, const T*, const T*, const T*, Index, Index, Index, bool);
 GRADPROOF_INSTANTIATE(float)
 GRADPROOF_INSTANTIATE(double)
 #undef GRADPROOF_INSTANTIATE

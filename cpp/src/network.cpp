@@ -128,7 +128,7 @@ void network_update_statistics(const Plan& plan, T* buffers, const Workspace<T>&
 
 template <class T>
 void network_backward(const Plan& plan, const T* theta, const T* x, Index m, const T* dy, T* gradient, T* dx,
-                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner) {
+                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner, bool fresh) {
   T* spare[2] = {workspace.dx, workspace.dy};
   for (std::size_t k = plan.size(); k-- > 0;) {
     const Op& op = plan[k];
@@ -139,12 +139,16 @@ void network_backward(const Plan& plan, const T* theta, const T* x, Index m, con
     const Index size = m * op.n_in;
     if (op.kind == Kind::dense) {
       dense_backward(down, gradient + op.weight, op.bias < 0 ? nullptr : gradient + op.bias, dy, input,
-                     theta + op.weight, m, op.n_in, op.n_out);
+                     theta + op.weight, m, op.n_in, op.n_out, fresh);
     } else {
       if (!down && op.kind != Kind::batch_norm) return;
       if (!down) down = spare[0];  // batch norm first: its parameters still want their gradient
       switch (op.kind) {
         case Kind::batch_norm:
+          if (fresh) {
+            std::fill_n(gradient + op.weight, op.n_in, T(0));
+            std::fill_n(gradient + op.bias, op.n_in, T(0));
+          }
           batch_norm_backward(down, gradient + op.weight, gradient + op.bias, dy, record.x_hat, record.inv_std,
                               theta + op.weight, m, op.n_in);
           break;
@@ -200,7 +204,7 @@ double data_loss(const Targets<T>& targets, T* dscores, const T* scores, Index m
   template void careful_forward<T>(const Plan&, const T*, const T*, Index, const Workspace<T>&, Stream);             \
   template void network_update_statistics<T>(const Plan&, T*, const Workspace<T>&);                                  \
   template void network_backward<T>(const Plan&, const T*, const T*, Index, const T*, T*, T*, const Workspace<T>&,  \
-                                    std::vector<std::vector<T>>*);                                                   \
+                                    std::vector<std::vector<T>>*, bool);                                                 \
   template double data_loss<T>(const Targets<T>&, T*, const T*, Index, Index);
 
 GRADPROOF_INSTANTIATE(float)

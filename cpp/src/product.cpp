@@ -57,6 +57,32 @@ struct Result {
   Result at(Index i, Index j) const { return {c + i * stride + j, stride, start, row ? row + j : nullptr}; }
 };
 
+// The first `count` numbers of a packet.
+template <class T>
+Packet<T> load_part(const T* from, Index count) {
+#if defined(__AVX512F__)
+  const auto mask = (1u << count) - 1;
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(__mmask16(mask), from);
+  if constexpr (sizeof(T) == 8) return _mm512_maskz_loadu_pd(__mmask8(mask), from);
+#else
+  T numbers[width<T>] = {};
+  std::copy_n(from, count, numbers);
+  return ploadu<Packet<T>>(numbers);
+#endif
+}
+template <class T>
+void store_part(T* to, const Packet<T>& packet, Index count) {
+#if defined(__AVX512F__)
+  const auto mask = (1u << count) - 1;
+  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, __mmask16(mask), packet);
+  if constexpr (sizeof(T) == 8) _mm512_mask_storeu_pd(to, __mmask8(mask), packet);
+#else
+  T numbers[width<T>];
+  pstoreu(numbers, packet);
+  std::copy_n(numbers, count, to);
+#endif
+}
+
 // What a tile asks for ahead of time: two cache lines with every `prefetch_steps` steps.
 struct Prefetch {
   const char* data;
@@ -119,30 +145,21 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
     advance(prefetch_steps);
   }
   advance(k);
-  constexpr Index all = packets * width<T>;
+  // The last packet may have to be written in part.
+  const Index rest = columns - (packets - 1) * width<T>;
   T* c = result.c;
-  if (columns == all) {
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-      for (int p = 0; p < packets; ++p) {
-        const int j = p * width<T>;
-        Packet<T> sum = sums[r][p];
-        if (result.start == Start::c) sum = padd(ploadu<Packet<T>>(c + j), sum);
-        if (result.start == Start::row) sum = padd(ploadu<Packet<T>>(result.row + j), sum);
-        pstoreu(c + j, sum);
-      }
-      c += result.stride;
-    }
-    return;
-  }
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
-    T sum[all];
 #pragma GCC unroll 2
-    for (int p = 0; p < packets; ++p) pstoreu(sum + p * width<T>, sums[r][p]);
-    for (Index j = 0; j < columns; ++j) {
-      c[j] = result.start == Start::zero ? sum[j] : (result.start == Start::c ? c[j] : result.row[j]) + sum[j];
+    for (int p = 0; p < packets; ++p) {
+      const Index j = p * width<T>;
+      const T* start = result.start == Start::c ? c : result.row;
+      const Packet<T> sum = sums[r][p];
+      if (p + 1 < packets || rest == width<T>) {
+        pstoreu(c + j, padd(start ? ploadu<Packet<T>>(start + j) : pset1<Packet<T>>(T(0)), sum));
+      } else {
+        store_part(c + j, padd(start ? load_part(start + j, rest) : pset1<Packet<T>>(T(0)), sum), rest);
+      }
     }
     c += result.stride;
   }
@@ -164,7 +181,7 @@ Tile<T> tile_of(Index rows, Index packets, bool unit_rows) {
   return packets == 1 ? tile_of<T, 1, false>(rows, all) : tile_of<T, 2, false>(rows, all);
 }
 
-// Memory that a thread keeps for its panels.
+// Memory that a thread keeps for its panels: it is as large as a few blocks at most.
 template <class T>
 T* scratch(int which, Index count) {
   struct Memory {

@@ -110,8 +110,7 @@ Cost Trainer<T>::differentiate(const T* x, const Targets<T>& targets, const T* w
   network_forward(t.plan, t.theta, t.buffers, x, m, workspace_, true, {t.seed, settings.dropout_step});
   Cost cost{};
   cost.data = weighted_loss(targets, weights, dscores_, workspace_.records.back().output, m, t.plan.back().n_out);
-  std::fill(t.gradient, t.gradient + t.size, T(0));
-  network_backward<T>(t.plan, t.theta, x, m, dscores_, t.gradient, nullptr, workspace_);
+  network_backward<T>(t.plan, t.theta, x, m, dscores_, t.gradient, nullptr, workspace_, nullptr, true);
   const auto penalize = [&](double (*penalty)(T*, const T*, Index, T), double strength) {
     if (!(strength > 0)) return;
     for (const Stretch& run : t.regularized) {

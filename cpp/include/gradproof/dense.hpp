@@ -13,8 +13,10 @@ void matmul(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transp
 template <class T>
 void dense_forward(T* y, const T* x, const T* W, const T* b, Index m, Index n_in, Index n_out);
 
-// dW += x^T dy, db += column sums of dy (unless null), dx = dy W^T (unless null).
+// dW += x^T dy, db += column sums of dy (unless null), dx = dy W^T (unless null). `fresh`: dW and db are taken for zero
+// whatever they hold, which saves a pass over them.
 template <class T>
-void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, Index m, Index n_in, Index n_out);
+void dense_backward(T* dx, T* dW, T* db, const T* dy, const T* x, const T* W, Index m, Index n_in, Index n_out,
+                    bool fresh = false);
 
 }  // namespace gradproof

@@ -3,6 +3,7 @@
 // their relative accuracy when a probability approaches 0 or 1, and scores of any finite size are safe.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "activations.hpp"
@@ -10,9 +11,67 @@
 
 namespace gradproof {
 
+// Up to this many classes, rows are worked on side by side: one is too short to fill a vector.
+constexpr Index few_classes = 16;
+constexpr int row_lanes = 16;
+
+// softmax_cross_entropy of m <= row_lanes rows, as a sum; `rows` is what the gradient is divided by.
+template <class T>
+double softmax_cross_entropy_of_few(T* dscores, const T* scores, const std::int64_t* labels, Index m, Index n,
+                                    Index rows) {
+  T e[few_classes][row_lanes], maximum[row_lanes];
+  double others[row_lanes], e_true[row_lanes], logs[row_lanes], scale[row_lanes];
+  const auto each_class = [&](auto body) {
+    for (Index j = 0; j < n; ++j) {
+      T* e_j = e[j];
+#pragma omp simd
+      for (int l = 0; l < row_lanes; ++l) body(e_j[l], l);
+    }
+  };
+  for (int l = 0; l < row_lanes; ++l) {
+    const T* row = scores + std::min<Index>(l, m - 1) * n;
+    for (Index j = 0; j < n; ++j) e[j][l] = row[j];
+  }
+  std::copy_n(e[0], row_lanes, maximum);
+  each_class([&](T& e, int l) { maximum[l] = e > maximum[l] ? e : maximum[l]; });
+  each_class([&](T& e, int l) { e -= maximum[l]; });
+  double total = 0;
+  for (int l = 0; l < m; ++l) total -= double(e[labels[l]][l]);
+  each_class([&](T& e, int) { e = math::exp(e); });
+  std::fill_n(e_true, row_lanes, 1.0);
+  std::fill_n(others, row_lanes, 0.0);
+  for (int l = 0; l < m; ++l) {
+    e_true[l] = double(e[labels[l]][l]);
+    e[labels[l]][l] = 0;
+  }
+  each_class([&](T& e, int l) { others[l] += double(e); });
+#pragma omp simd
+  for (int l = 0; l < row_lanes; ++l) {
+    logs[l] = math::log1p(others[l] + (e_true[l] - 1));  // the log of the sum; e_true is 1 when the true class has the maximum
+    scale[l] = 1 / ((others[l] + e_true[l]) * double(rows));
+  }
+  for (int l = 0; l < m; ++l) total += logs[l];
+  if (!dscores) return total;
+  each_class([&](T& e, int l) { e *= T(scale[l]); });
+  for (int l = 0; l < m; ++l) {
+    T* row = dscores + l * n;
+    for (Index j = 0; j < n; ++j) row[j] = e[j][l];
+    row[labels[l]] = T(-others[l] * scale[l]);
+  }
+  return total;
+}
+
 // L_i = log sum_j e^(s_ij) - s_iy; dL_i/ds_ij = p_ij - [j = y], which for the true class is -(sum of the other p).
 template <class T>
 double softmax_cross_entropy(T* dscores, const T* scores, const std::int64_t* labels, Index m, Index n) {
+  if (n <= few_classes) {
+    double total = 0;
+    for (Index i = 0; i < m; i += row_lanes) {
+      total += softmax_cross_entropy_of_few(dscores ? dscores + i * n : nullptr, scores + i * n, labels + i,
+                                            std::min<Index>(row_lanes, m - i), n, m);
+    }
+    return total / double(m);
+  }
   std::unique_ptr<T[]> own(dscores ? nullptr : new T[std::size_t(m * n)]);
   T* e = dscores ? dscores : own.get();
   Sum total;

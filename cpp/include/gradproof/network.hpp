@@ -58,10 +58,11 @@ template <class T>
 void network_update_statistics(const Plan& plan, T* buffers, const Workspace<T>& workspace);
 
 // After a training forward pass: gradient += dJ/dtheta and, unless null, dx = dJ/dx, given dy = dJ/dscores.
-// Unless null, inner[k] becomes dJ/d(input of op k), for every op but the first.
+// Unless null, inner[k] becomes dJ/d(input of op k), for every op but the first. `fresh`: the gradient is taken for zero
+// whatever it holds.
 template <class T>
 void network_backward(const Plan& plan, const T* theta, const T* x, Index m, const T* dy, T* gradient, T* dx,
-                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner = nullptr);
+                      const Workspace<T>& workspace, std::vector<std::vector<T>>* inner = nullptr, bool fresh = false);
 
 // The mean loss of the scores over m rows; writes its gradient unless dscores is null.
 template <class T>

@@ -36,6 +36,7 @@ class Session:
         self._plan = plan
         theta, gradient, buffers = model._theta, model._gradient, model._buffers
         self._slots = optimizer._slots(state, ("theta", theta))
+        self._named = tuple(zip(optimizer.slot_names, self._slots, strict=True))
         first, second, *_ = [*self._slots, None, None]
         decayed = model.layout.regularized_runs
         self._core = _core.training_session(
@@ -56,12 +57,13 @@ class Session:
 
     def serves(self, optimizer: Any, state: Any, frozen: Runs) -> bool:
         """Whether it was made for these, and the state still has the arrays that it had then."""
-        return (
-            self.optimizer is optimizer
-            and self.state is state
-            and self.frozen == frozen
-            and all(state.slots.get(name) is slot for name, slot in zip(optimizer.slot_names, self._slots, strict=True))
-        )
+        if self.optimizer is not optimizer or self.state is not state or self.frozen != frozen:
+            return False
+        slots = state.slots
+        for name, slot in self._named:
+            if slots.get(name) is not slot:
+                return False
+        return True
 
     def run(
         self,
