@@ -159,7 +159,7 @@ def test_pytorch_reads_and_writes_our_files(dtype, tmp_path):
     for name, view in model.parameters.items():
         np.testing.assert_array_equal(tensors[name].numpy(), view)
     with safe_open(tmp_path / "ours.safetensors", framework="pt") as file:
-        metadata = file.metadata()
+        metadata = {name: text for name, text in file.metadata().items() if name != "checksum"}
     save_file({name: tensor + 1 for name, tensor in tensors.items()}, tmp_path / "theirs.safetensors", metadata)
     loaded = gp.load(tmp_path / "theirs.safetensors")
     np.testing.assert_array_equal(loaded.theta, model.theta + 1)
