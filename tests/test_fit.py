@@ -376,7 +376,7 @@ model = gp.Sequential([gp.Dense(3)], input_size=X.shape[1], loss="softmax_cross_
 small = np.zeros((64, X.shape[1]), "float32")
 model.fit(small, y[:64], epochs=1, batch_size=32)
 before = peak()
-model.fit(X, y, epochs=1, batch_size=64, validation_data=(X, y), monitor=False)
+model.fit(X, y, epochs=1, batch_size=64, validation_data=(X, y))
 print(X.nbytes, peak() - before)
 """
         shape = (48_000, 512)  # 98 MB, 750 batches

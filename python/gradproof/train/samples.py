@@ -54,13 +54,7 @@ class Samples:
 
     def gather(self, rows: NDArray[np.int64]) -> Array:
         """These rows, a copy."""
-        batch = np.empty((len(rows), self.X.shape[1]), self._dtype)
-        row_bytes = self.X.dtype.itemsize * self.X.shape[1]
-        count = len(rows) if self._sparse else max(1, _BLOCK // max(_NEIGHBOURHOOD, row_bytes))
-        for start in range(0, len(rows), count):
-            batch[start : start + count] = self._dense(rows[start : start + count])
-            self._let_go()
-        return batch
+        return take(self.X, rows, self._dtype)
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """All rows, in order and a few at a time: where each block starts, and the block."""
@@ -68,7 +62,7 @@ class Samples:
         for start in range(0, len(self), count):
             block = self._dense(slice(start, start + count))
             yield start, self._checked(block, start) if self.mapped else block
-            self._let_go()
+            _let_go(self.X)
 
     def _dense(self, rows: Any) -> Array:
         chosen: Any = self.X[rows]
@@ -83,13 +77,28 @@ class Samples:
             raise ValueError(f"X: X[{start + row}, {column}] is {block[row, column]}, expected finite numbers")
         return converted
 
-    def _let_go(self) -> None:
-        """Give the pages of a shared map back, which would count as this process's memory; they stay in the cache."""
-        file = getattr(self.X, "_mmap", None)
-        # What was written to a private map would be lost.
-        shared = self.mapped and getattr(self.X, "mode", "c") in ("r", "r+", "w+")
-        if shared and file is not None and hasattr(mmap, "MADV_DONTNEED"):
-            file.madvise(mmap.MADV_DONTNEED)
+
+def take(X: Any, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Array:
+    """Rows of an array, memory map or sparse matrix, as a dense copy; of a map a few at a time, as each brings its
+    neighbourhood into memory."""
+    if hasattr(X, "tocsr"):
+        return np.asarray(X.tocsr()[rows].toarray(), dtype=dtype, order="C")
+    if not isinstance(X, np.memmap):
+        return np.asarray(X[rows], dtype=dtype, order="C")
+    taken = np.empty((len(rows), X.shape[1]), dtype)
+    count = max(1, _BLOCK // max(_NEIGHBOURHOOD, X.dtype.itemsize * X.shape[1]))
+    for start in range(0, len(rows), count):
+        taken[start : start + count] = X[rows[start : start + count]]
+        _let_go(X)
+    return taken
+
+
+def _let_go(X: Any) -> None:
+    """Give the pages of a shared map back, which would count as this process's memory; they stay in the cache."""
+    file = getattr(X, "_mmap", None)
+    # What was written to a private map would be lost.
+    if file is not None and getattr(X, "mode", "c") in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
 
 
 def validation(model: Sequential, given: Any, seen: Array) -> Samples | None:
