@@ -265,7 +265,11 @@ def test_a_network_is_built_trained_and_scored_on_data_it_has_not_seen():
     )
     assert losses.direction == "minimize"
     history = build(losses.best.parameters)[0].fit(
-        X[:40], y[:40], optimizer=gp.Adam(losses.best.parameters["rate"]), epochs=4, seed=5,
+        X[:40],
+        y[:40],
+        optimizer=gp.Adam(losses.best.parameters["rate"]),
+        epochs=4,
+        seed=5,
         validation_data=(X[40:], y[40:]),
     )
     assert losses.best.value == history["val_loss"][-1] == min(trial.value for trial in losses.trials)

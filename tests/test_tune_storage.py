@@ -1,4 +1,4 @@
-"""Searches shared by processes: exactly as many trials as asked for, none twice, and what a killed one was at is done."""
+"""Searches shared by processes: as many trials as asked for, none twice, and what a killed one was at is done."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ import sys, time
 from pathlib import Path
 import gradproof as gp
 
-folder, storage, trials, victim, kind = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "victim", sys.argv[5]
+folder, storage, trials = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+victim, kind = sys.argv[4] == "victim", sys.argv[5]
 tune = gp.tune
 count = 0
 
@@ -68,8 +69,8 @@ else:
     data_options = {"validation": validation}
 
 def run(method="coarse_to_fine", storage=storage, seed=0):
-    options = {} if kind == "function" else data_options
-    return tune.search(objective, *data, space=space, trials=trials, storage=storage, method=method, seed=seed, **options)
+    options = {"trials": trials, "storage": storage, "method": method, "seed": seed}
+    return tune.search(objective, *data, space=space, **options, **({} if kind == "function" else data_options))
 
 if __name__ == "__main__":
     (folder / f"ready-{sys.argv[6]}").touch()
@@ -137,7 +138,7 @@ def test_forty_trials_on_digits_by_three_processes_with_one_killed(tmp_path, kep
     url = f"sqlite:///{tmp_path}/study.db" if kept == "sqlite" else str(tmp_path / "study.journal")
     result = share(tmp_path, url, 40, "digits")
     check_shared(result, ["learning_rate", "units", "keep_prob", "beta1"], 40)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker; sys.stdout.write(worker.run('random', None).to_json())"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker; print(worker.run('random', None).to_json())"
     command = [sys.executable, "-c", code, tmp_path, "", "40", "-", "digits"]
     random = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(f"coarse to fine {result['best']['value']:.4f}, random {random['best']['value']:.4f}")
@@ -187,7 +188,9 @@ def test_files_that_are_no_journals_are_left_alone(tmp_path):
     (tmp_path / "a.db").write_bytes(b"SQLite format 3\0" + bytes(84))
     with pytest.raises(ValueError, match="is a database, expected 'sqlite:///"):
         tune.search(lambda p: 0.0, space=LINE, storage=tmp_path / "a.db")
-    for url in ("nosuchdb://a/b", f"sqlite:///{tmp_path}/nowhere/a.db", "sqlite://", "sqlite:///:memory:"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        tune.search(lambda p: 0.0, space=LINE, storage=f"sqlite:///{tmp_path}/nowhere/a.db")
+    for url in ("nosuchdb://a/b", "://", "sqlite://", "sqlite:///:memory:"):
         with pytest.raises(ValueError, match="storage: "):
             tune.search(lambda p: 0.0, space=LINE, storage=url)
 
@@ -276,7 +279,9 @@ def test_one_too_many_and_one_that_exists_are_withdrawn(kept):
     first = mine._claim()
     assert first is not None
     mine.study.add_trial(
-        optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params=first.params, distributions=mine.space.distributions())
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.WAITING, params=first.params, distributions=mine.space.distributions()
+        )
     )
     assert mine._claim() is None and states(mine) == {"RUNNING": 1, "FAIL": 1}
     assert mine._claim() is not None

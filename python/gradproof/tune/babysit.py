@@ -51,7 +51,7 @@ class Care:
     setting : dict
         The last one.
     score : float or None
-        Of the model as it is; None if no training gave one.
+        Of the model as it is; None if it is no number.
     monitor : str
         The column of the history that is the score.
     stopped : str
@@ -204,7 +204,8 @@ def babysit(
     }
     with _kept(folder) as place, Progress(progress, rounds, "Babysitting", every_call=True) as bar:
         sitter = _Sitter(model, (X, y), {"validation_data": validation_data, **fit}, optimizer, options, Path(place))
-        sitter.resume()
+        if not sitter.resume() and rounds:
+            sitter.look()
         bar.done = len(sitter.log)
         stopped = "finished"
         while len(sitter.log) < rounds:
@@ -245,17 +246,23 @@ class _Sitter:
     def _sign(self) -> int:
         return -1 if self.monitor.endswith(LARGER_IS_BETTER) else 1
 
+    def look(self) -> None:
+        """The score to beat: that of an epoch at rate 0."""
+        standing = replace(self.optimizer, learning_rate=0.0)
+        self.score = self._score(self._train(self.model.copy(), standing, 1, None))
+
     def round(self) -> bool:
         """Whether it was gone through; False if it was interrupted."""
         tried: list[tuple[Setting, float | None]] = []
         best: tuple[float, int] | None = None
         for index, setting in enumerate(self._proposals()):
             path = self.folder / f"candidate-{index}.safetensors"
-            history = self._train(self.model.copy(), setting, self.done + self.options["epochs"], path)
+            model = self.model.copy()
+            _set_penalties(model, setting)
+            history = self._train(model, self._optimizer(setting), self.done + self.options["epochs"], path)
             if history.stopped == "interrupted":
                 return False
-            score = None if history.stopped == "diverged" else float(history[self.monitor][-1])
-            score = score if score is not None and isfinite(score) else None
+            score = self._score(history)
             tried.append((setting, score))
             if score is not None and (best is None or self._sign * score < best[0]):
                 best = (self._sign * score, index)
@@ -314,11 +321,8 @@ class _Sitter:
             return self.tried[min(scored)[1]][0]
         return min((setting for setting, _ in self.tried), key=lambda setting: setting.get("learning_rate", 0.0))
 
-    def _train(self, model: Sequential, setting: Setting, epochs: int, path: Path | None) -> History:
+    def _train(self, model: Sequential, optimizer: Optimizer, epochs: int, path: Path | None) -> History:
         """Train a model from the checkpoint, or from its own weights before there is one."""
-        for name in _PENALTIES:
-            if name in setting:
-                setattr(model, name, setting[name])
         callbacks = [] if path is None else [Checkpoint(path, every=epochs + 1)]
         resume = None if self.checkpoint is None else self.folder / self.checkpoint
         with warnings.catch_warnings():
@@ -326,7 +330,7 @@ class _Sitter:
             history = model.fit(
                 *self.data,
                 **self.fit,
-                optimizer=self._optimizer(setting),
+                optimizer=optimizer,
                 epochs=epochs,
                 callbacks=callbacks,
                 resume=resume,
@@ -336,13 +340,21 @@ class _Sitter:
             raise ValueError(f"monitor: got {self.monitor!r}, expected one of {', '.join(map(repr, history))}")
         return history
 
+    def _score(self, history: History) -> float | None:
+        """None if there is none."""
+        if history.stopped == "diverged" or not history.epochs:
+            return None
+        score = float(history[self.monitor][-1])
+        return score if isfinite(score) else None
+
     def _optimizer(self, setting: Setting) -> Optimizer:
         changes: dict[str, Any] = {name: value for name, value in setting.items() if name not in _PENALTIES}
         return replace(self.optimizer, **changes)
 
     def end(self, stopped: str) -> Care:
         """Give the model its weights."""
-        history = self._train(self.model, self.setting, self.done, None)
+        _set_penalties(self.model, self.setting)
+        history = self._train(self.model, self._optimizer(self.setting), self.done, None)
         return Care(history, self.log, self.setting, self.score, self.monitor, stopped)
 
     # ---------------------------------------------------------------- the folder
@@ -361,11 +373,11 @@ class _Sitter:
         }
         _files.write(self.folder / _LOG, json.dumps(state).encode())
 
-    def resume(self) -> None:
-        """Go on where the folder says that an earlier call was."""
+    def resume(self) -> bool:
+        """Go on where the folder says that an earlier call was; whether there was one."""
         path = self.folder / _LOG
         if not path.exists():
-            return
+            return False
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             if state["format"] != _FORMAT:
@@ -381,6 +393,7 @@ class _Sitter:
             if options.get(name) != value:
                 was = options.get(name)
                 raise ValueError(f"{name}: got {value!r}, but {os.fspath(self.folder)!r} is of a run with {was!r}")
+        return True
 
 
 def _factors(model: Sequential, optimizer: Optimizer, vary: Any) -> dict[str, list[float]]:
@@ -408,6 +421,12 @@ def _factors(model: Sequential, optimizer: Optimizer, vary: Any) -> dict[str, li
 
 def _owner(model: Sequential, optimizer: Optimizer, name: Any) -> Any:
     return model if name in _PENALTIES else optimizer
+
+
+def _set_penalties(model: Sequential, setting: Setting) -> None:
+    for name in _PENALTIES:
+        if name in setting:
+            setattr(model, name, setting[name])
 
 
 def _scaled(name: str, value: float, factor: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 _SQLITE = b"SQLite format 3\0"
 _JOURNAL = b'{"op_code":'  # how each line begins
 _PATIENCE = 60  # seconds to wait for a database that another process writes to
-_TRIES = 10  # to open a database that others are creating at the same time
+_TRIES = 7  # to open a database that others are creating at the same time
 
 
 def optuna() -> Any:
@@ -60,16 +60,23 @@ def in_memory(storage: Any) -> bool:
 def _database(url: str) -> Any:
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
+    from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-    sqlite = url.startswith("sqlite")
-    if sqlite and (":memory:" in url or url.endswith("//")):
-        raise ValueError(f"storage: got {url!r}, expected a file, or None for a study in memory")
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(f"storage: got {url!r}, not the URL of a database: {error}") from error
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite:
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError(f"storage: got {url!r}, expected a file, or None for a study in memory")
+        _check_folder(Path(parsed.database))
     for attempt in range(_TRIES):
         try:
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}} if sqlite else None)
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise ValueError(f"storage: got {url!r}, not the URL of a database: {error}") from error
+        except NoSuchModuleError as error:
+            raise ValueError(f"storage: got {url!r}, not a database that is known: {error}") from error
         except (SQLAlchemyError, StorageInternalError) as error:  # two processes that create the same tables
             if attempt + 1 == _TRIES:
                 raise ValueError(f"storage: cannot open {url!r}: {error}") from error
@@ -82,8 +89,7 @@ def _journal(path: Path) -> Any:
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     path = path.absolute()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"storage: there is no folder {os.fspath(path.parent)!r}")
+    _check_folder(path)
     if path.is_file():
         with open(path, "rb") as file:
             head = file.read(16)
@@ -96,6 +102,11 @@ def _journal(path: Path) -> Any:
         return JournalStorage(JournalFileBackend(os.fspath(path), lock_obj=lock))  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # of a line it does not know
         raise ValueError(f"storage: {os.fspath(path)!r} is not a journal of Optuna: {error}") from error
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"storage: there is no folder {os.fspath(path.parent)!r}")
 
 
 class _Lock:
