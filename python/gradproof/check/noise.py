@@ -74,11 +74,16 @@ def loss_noise(problem: Problem, f0: float, analytic: Sequence[Float64Array], rn
     single = any(problem.single) or problem.returns_single or line.single_values
     eps = EPS32 if single else EPS64
     cast = _casts(problem, analytic, single, f0, rng)
-    line.held = [tensor for tensor, is_cast in enumerate(cast) if is_cast]
+    line.held = _numbers(cast)
     if macro is None:
         return Noise(max(4 * eps * abs(f0), math.ulp(0.0)), single, cast=cast)
     least = max(eps * abs(f0), backward_error(problem, analytic, eps))
     sigma, kind = _at_scales(line, macro, single, 64 * least)
+    if kind == "part" and not any(cast) and len(cast) > 1:  # perhaps tensors that are cast
+        cast = [_untouched(problem, [tensor], analytic, False, f0, rng) for tensor in range(len(cast))]
+        if any(cast):
+            line.held = _numbers(cast)
+            sigma, kind = _at_scales(line, macro, single, 64 * least)
     if sigma > 64 * least and kind != "steps":  # a kink on the line looks like noise: look on the other side
         sigma = _on_both_sides(line, sigma, kind, single, 64 * least)
     sigma = max(sigma, 0.6 * least, 0.02 * eps * line.largest)
@@ -168,16 +173,23 @@ def _quantised(line: Line, table: Table, spacings: Sequence[int] = WIDER) -> tup
     return (max(level, 0.3 * gap) if gap < math.inf else 0.0), "steps"
 
 
+def _numbers(cast: Sequence[bool]) -> list[int]:
+    return [tensor for tensor, is_cast in enumerate(cast) if is_cast]
+
+
 def _casts(
     problem: Problem, analytic: Sequence[Float64Array], single: bool, f0: float, rng: np.random.Generator
 ) -> list[bool]:
-    """Which float64 tensors the loss converts to float32: changes that float32 cannot hold leave no trace."""
+    """Which float64 tensors the loss converts to float32: changes that float32 cannot hold leave no trace.
+
+    All or none, but where its values tell that something is in float32.
+    """
     wide = [t for t, narrow in enumerate(problem.single) if not narrow and problem.size(t)]
     found = [False] * len(problem.working)
     grained = single and not all(problem.single)
     if len(wide) > 1 and _untouched(problem, wide, analytic, grained, f0, rng):
         return [t in wide for t in range(len(found))]
-    for tensor in wide:
+    for tensor in wide if grained or len(wide) == 1 else ():
         found[tensor] = _untouched(problem, [tensor], analytic, grained, f0, rng)
     return found
 
