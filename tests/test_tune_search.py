@@ -5,7 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -436,3 +441,38 @@ def test_nonsense_about_networks_is_named(arguments, error, text):
 def test_nonsense_about_the_method_is_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         tune.CoarseToFine(**options)
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"pip install gradproof\[tune\]"):
+        tune.search(bowl, space=SPACE)
+    assert tune.babysit(build({"rate": 0.1})[0], *data(), rounds=1).log
+
+
+@pytest.mark.campaign
+def test_processes_of_loky_share_a_search():
+    pytest.importorskip("joblib")
+    result = tune.search(lambda p: p["rate"], space=SPACE, trials=20, n_jobs=2, backend="loky")
+    assert len(combinations(result)) == 20 and result.stopped == "finished"
+    assert result.best.value == max(trial.parameters["rate"] for trial in result.trials)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_a_search_in_the_middle_of_a_training(tmp_path, jobs):
+    command = [sys.executable, "-m", "gradproof.cli", "tune", "--epochs", "100000", "--jobs", str(jobs)]
+    command += ["--storage", str(tmp_path / "a.journal")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "a.journal").exists() or "worker" not in (tmp_path / "a.journal").read_text():
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "0 of 40 trials" in out and "interrupted" in out and not err
+    study = optuna.load_study(
+        study_name="search",
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "a.journal"))),
+    )
+    states = Counter(trial.state.name for trial in study.get_trials())
+    assert states == {"FAIL": jobs, "WAITING": jobs}
