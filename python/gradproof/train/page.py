@@ -187,7 +187,7 @@ def _settings(history: History, case: Case) -> list[tuple[str, str]]:
     shown = [(name.replace("_", " "), value) for name, value in history.settings.items() if name not in left_out]
     rows = [(name, " → ".join(map(str, value)) if name == "layers" else str(value)) for name, value in shown]
     if case.known:
-        inputs, base = case.inputs, case.facts["baseline"]
+        inputs, base = case.inputs, case.final.get("baseline", {})
         rows += [
             ("parameters", f"{case.network['parameters']:,}"),
             ("features", f"{inputs['features']}, of which {inputs['constant']} do not vary"),
@@ -195,9 +195,9 @@ def _settings(history: History, case: Case) -> list[tuple[str, str]]:
                 "size of the inputs",
                 f"{_number(inputs['rms'])} (root mean square), largest {_number(inputs['largest'])}",
             ),
-            ("score of the best constant answer", _number(base["chance"])),
+            ("score of the best constant answer", _number(case.chance)),
         ]
-        if base["score"] is not None:
+        if base.get("score") is not None:
             rows.append(
                 ("score of a simple method", f"{_number(base['score'])} ({base['method']}, a few hundred rows)")
             )

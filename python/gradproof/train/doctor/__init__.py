@@ -8,7 +8,6 @@ Thresholds stand in :mod:`~gradproof.train.doctor.thresholds`, what explains wha
 from __future__ import annotations
 
 from gradproof.train.doctor.diagnosis import diagnose, diagnose_history
-from gradproof.train.doctor.facts import facts, final
 from gradproof.train.doctor.symptom import TAGS, Symptom
 
-__all__ = ["TAGS", "Symptom", "diagnose", "diagnose_history", "facts", "final"]
+__all__ = ["TAGS", "Symptom", "diagnose", "diagnose_history"]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof.train.doctor import thresholds as limit
+
 if TYPE_CHECKING:
     from gradproof.train.history import History
 
@@ -62,14 +64,9 @@ class Start:
         return np.inf if value is None else float(value)
 
     @property
-    def baseline(self) -> float:
-        """What a simple method reaches on a few rows, from 0 (chance) to 1; nan if that is not known."""
-        score = self.facts["baseline"]["score"]
-        return nan if score is None else self.knowledge(score)
-
-    @property
     def chance(self) -> float:
-        return float(self.facts["baseline"]["chance"])
+        """The score of the best constant answer."""
+        return float(self.facts["targets"]["chance"])
 
     def knowledge(self, score: float) -> float:
         """A score on a scale from 0 (the best constant answer) to 1 (perfect)."""
@@ -108,6 +105,18 @@ class Case(Start):
         super().__init__(history.settings.get("facts", {}), history.settings.get("batch_size"))
         self.history = history
         self.final: Mapping[str, Any] = history.settings.get("final", {})
+
+    @property
+    def baseline(self) -> float:
+        """What a simple method reaches on a few rows, from 0 (chance) to 1; nan if nobody has asked."""
+        score = self.final.get("baseline", {}).get("score")
+        return nan if score is None else self.knowledge(score)
+
+    @property
+    def held_against(self) -> str:
+        """The baseline in words, to end a sentence with; nothing if there is none."""
+        method = self.final.get("baseline", {}).get("method")
+        return f", while {method} on a few rows reaches {self.baseline:.0%}" if method else ""
 
     def curve(self, name: str) -> Curve:
         """A column of the history."""
@@ -196,6 +205,15 @@ class Case(Start):
     def end(self) -> Mapping[str, Any]:
         """The snapshot after the last step; that of the start while the run goes on."""
         return self.final.get("end") or self.start
+
+
+def doubtful(history: History) -> bool:
+    """Whether a run is far enough from a good one to ask what other rates and simple methods would have reached."""
+    if not len(history) or history.stopped == "diverged":
+        return True
+    case = Case(history)
+    gap = case.learned - case.validated
+    return not (case.left < limit.LOSS_SMALL and not gap > limit.GAP_SMALL)
 
 
 def rises(curve: Curve) -> float:

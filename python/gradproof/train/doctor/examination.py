@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gradproof.train.doctor.case import doubtful
 from gradproof.train.doctor.facts import facts, final
 
 if TYPE_CHECKING:
@@ -43,4 +44,5 @@ class Examination:
             run.learning_rate,
             work=float(len(self._y)) * len(run.history),
             frozen=self._frozen,
+            thorough=doubtful(run.history),
         )

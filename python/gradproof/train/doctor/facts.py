@@ -18,6 +18,7 @@ from gradproof.nn.layers import BatchNorm, Dense, Maxout
 from gradproof.nn.plan import Plan
 from gradproof.train.doctor.baseline import baseline, chance
 from gradproof.train.monitor import ACTIVATION_STATISTICS, _last_ops
+from gradproof.train.samples import take
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
@@ -53,14 +54,13 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None)
     Returns
     -------
     dict
-        ``inputs``, ``targets``, ``baseline``, ``leakage``, ``network`` and ``start``; numbers, strings and lists only.
+        ``inputs``, ``targets``, ``leakage``, ``network`` and ``start``; numbers, strings and lists only.
     """
     rows, targets, few = _sample(model, X, y)
     found: Facts = {
         "rows": len(np.asarray(y)),
         "inputs": _inputs(rows),
         "targets": _targets(model, targets),
-        "baseline": {**baseline(model, rows[few], targets[few]), "chance": chance(model, targets)},
         "leakage": _leakage(model, rows, targets, few),
         "network": _network(model),
         "start": snapshot(model, rows[few], targets[few]),
@@ -80,6 +80,7 @@ def final(
     learning_rate: float | None = None,
     work: float = 0.0,
     frozen: Any = (),
+    thorough: bool = True,
 ) -> Facts:
     """What is known after the last step: the same rows once more and, with an optimizer, what other rates would do from
     here.
@@ -95,10 +96,14 @@ def final(
         Rows that training went through, over all epochs: the probe takes up to 5 % of that, or some milliseconds.
     frozen : sequence of (start, stop)
         Parts of theta that are not trained.
+    thorough : bool
+        Whether to try other rates, and to ask how well simple methods do: only of use for a run that is not a good one.
     """
     rows, targets, few = _sample(model, X, y)
-    found = {"end": snapshot(model, rows[few], targets[few])}
-    if optimizer is not None and state is not None and learning_rate and isfinite(learning_rate):
+    found: Facts = {"end": snapshot(model, rows[few], targets[few])}
+    if thorough:
+        found["baseline"] = baseline(model, rows[few], targets[few])
+    if thorough and optimizer is not None and state is not None and learning_rate and isfinite(learning_rate):
         affordable = max(_PROBE_ALWAYS / max(model.theta.size, 1), _PROBE_SHARE * work)
         count = int(min(ROWS, affordable / (_PROBE_STEPS * len(_PROBE_FACTORS))))
         if count >= min(32, len(few)):
@@ -160,8 +165,7 @@ def _sample(model: Sequential, X: Any, y: Any) -> tuple[Array, Array, NDArray[np
     """Rows for statistics, their targets, and which of them are for the network: fewer when rows are long."""
     width, m = model.input_size, np.shape(X)[0]
     chosen = spread(m, max(_FEWEST, min(_MANY_ROWS, _VALUES // width)))
-    rows: Any = X[chosen] if _read_in_part(X) else np.asarray(X)[chosen]
-    rows = np.asarray(rows.toarray() if _is_sparse(rows) else rows)
+    rows = take(X, chosen, model.dtype) if _read_in_part(X) else np.asarray(X)[chosen]
     few = spread(len(rows), max(_FEWEST, min(ROWS, _VALUES // width)))
     return np.ascontiguousarray(rows, dtype=model.dtype), model._targets(y, m)[chosen], few
 
@@ -200,6 +204,7 @@ def _inputs(X: Array) -> Facts:
 def _targets(model: Sequential, targets: Array) -> Facts:
     loss, n_out = model._loss, model.output_size
     found: Facts = {
+        "chance": number(chance(model, targets)),
         "expected_loss": number(loss.expected_initial(targets, n_out)),
         "constant_loss": number(_constant_loss(model, targets)),
     }

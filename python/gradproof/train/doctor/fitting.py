@@ -54,8 +54,8 @@ def underfitting(case: Case, failing: bool) -> Iterator[Finding]:
             Symptom(
                 "underfitting",
                 None,
-                f"The network cannot fit its own training set: {case.learned:.0%} of what there is to know, while "
-                f"{case.facts['baseline']['method']} on a few rows reaches {case.baseline:.0%}; {what}.",
+                f"The network cannot fit its own training set: it knows {case.learned:.0%} of what there is to know"
+                f"{case.held_against}; {what}.",
                 {
                     "learned": case.learned,
                     "baseline": case.baseline,

@@ -14,7 +14,8 @@ from gradproof.train.doctor.symptom import Symptom
 
 
 def diverged(case: Case) -> Iterator[Finding]:
-    ran_away = case.epochs > 0 and case.end_loss > limit.RUNAWAY * max(case.first_loss, case.constant_loss)
+    known = case.known and case.epochs > 0
+    ran_away = known and case.end_loss > limit.RUNAWAY * max(case.first_loss, case.constant_loss)
     if case.diverged or ran_away:
         where = case.history.message or f"the loss rose from {case.first_loss:.3g} to {case.end_loss:.3g}"
         yield Finding(
@@ -22,7 +23,7 @@ def diverged(case: Case) -> Iterator[Finding]:
                 "diverged",
                 None,
                 f"Training ran away: {where}.",
-                {"initial_loss": case.first_loss, "last_loss": _last(case), "epochs": case.epochs},
+                {"last_loss": _last(case), "epochs": case.epochs, "learning_rate": _rate(case)},
                 "A lower learning rate (a third, a tenth), normalized inputs, or clip_norm in the optimizer.",
             )
         )
@@ -124,8 +125,8 @@ def plateau(case: Case, failing: bool) -> Iterator[Finding]:
             Symptom(
                 "plateau",
                 None,
-                f"The loss stands still: {why} {case.left:.0%} of it is left, and a simple method on a few rows does "
-                "better.",
+                f"The loss stands still: {why} {case.left:.0%} of it is left. The network knows {case.learned:.0%} of "
+                f"what there is to know{case.held_against}.",
                 {
                     "won_in_last_third": slope_share(case),
                     "loss_left": case.left,
