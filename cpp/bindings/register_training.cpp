@@ -20,20 +20,21 @@ std::optional<In<T>> view_of(py::handle object) {
   return py::detail::cast_op<In<T>>(caster);
 }
 
+// Both collect what is bad in an int: loops over a bool do not vectorize.
 bool all_labels(const std::int64_t* labels, Index m, Index n) {
-  bool good = true;
-#pragma omp simd reduction(& : good)
-  for (Index i = 0; i < m; ++i) good &= labels[i] >= 0 && labels[i] < n;
-  return good;
+  int bad = 0;
+#pragma omp simd reduction(| : bad)
+  for (Index i = 0; i < m; ++i) bad |= int(std::uint64_t(labels[i]) >= std::uint64_t(n));
+  return bad == 0;
 }
 
 // Whether low <= values <= high; false for NaN.
 template <class T>
 bool all_within(const T* values, Index size, T low, T high) {
-  bool good = true;
-#pragma omp simd reduction(& : good)
-  for (Index i = 0; i < size; ++i) good &= values[i] >= low && values[i] <= high;
-  return good;
+  int bad = 0;
+#pragma omp simd reduction(| : bad)
+  for (Index i = 0; i < size; ++i) bad |= int(!(values[i] >= low)) | int(!(values[i] <= high));
+  return bad == 0;
 }
 
 // What a call gives beside the data.
