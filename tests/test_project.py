@@ -315,3 +315,59 @@ def test_ten_million_parameters(mistake: str | None) -> None:
         assert [e.index for e in report.tensors["params"].worst(5)] == [
             tuple(map(int, np.unravel_index(at[0], x.shape)))
         ]
+
+
+def test_what_a_search_places_in_a_block_the_diagnosis_says() -> None:
+    x, loss, grad = separable(40_000, "float64", 0)
+    matrix = x.reshape(200, 200)
+
+    def wrong(p: Any) -> Any:
+        g = grad(p.ravel()).reshape(200, 200).copy()
+        g[64:80] += 0.5 * np.abs(g).mean()
+        return g
+
+    report = gp.check_gradients(lambda p: loss(p.ravel()), wrong, matrix, method="projected", progress=False)
+    first = report.findings[0]
+    assert report.verdict == "fail" and "wrong in rows 64-79" in first.message
+    assert first.evidence["where"].startswith("rows 64-79")
+
+
+@pytest.mark.parametrize("after", [60, 120, 400])
+def test_an_interrupt_leaves_what_is_known(after: int) -> None:
+    x, loss, grad = separable(5000, "float64", 0)
+    params = {"right": x, "wrong": x[:2000].copy(), "later": x[:1000].copy()}
+    calls = 0
+
+    def interrupted(p: Any) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            raise KeyboardInterrupt
+        return sum(float(np.sin(array).sum()) for array in p.values())
+
+    def gradient(p: Any) -> Any:
+        g = {name: np.cos(array) for name, array in p.items()}
+        g["wrong"] = g["wrong"] * np.where(np.arange(2000) % 100 == 7, 2.0, 1.0)
+        return g
+
+    report = gp.check_gradients(interrupted, gradient, params, method="projected", progress=False)
+    assert report.verdict in ("fail", "inconclusive") and calls == after
+    assert any("interrupted" in note for note in report.notes)
+    assert report.tensors["right"].mismatched == report.tensors["later"].mismatched == 0
+    counts = [tensor.checked for tensor in report.tensors.values()]
+    assert after > 60 or 0 in counts  # not probed, and not guessed
+
+
+def test_passing_blindly_is_said() -> None:
+    x, loss, grad = separable(10_000, "float64", 0)
+
+    def coarse(p: Any) -> float:
+        return loss(p) + 1e14
+
+    report = gp.check_gradients(coarse, grad, x, method="projected", progress=False)
+    assert report.detectable > 1
+    if report.verdict == "pass":
+        assert any("a single wrong entry would not have been seen" in note for note in report.notes)
+        assert "a single wrong entry need not" in " ".join(str(report).split())
+    nothing = gp.check_gradients(lambda p: loss(p) + 1e17, grad, x, method="projected", progress=False)
+    assert nothing.verdict == "inconclusive"

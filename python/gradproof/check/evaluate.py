@@ -55,6 +55,8 @@ class Problem:
         exception, as text.
     disturbed : set of str
         ``"loss"`` and ``"grad"``, if they wrote into what they were given; `disturbances` names the tensors.
+    interrupted : bool
+        Whether a person interrupted an evaluation of `value_in`; there are no more after that.
     returns_single : bool
         Whether the loss returns float32 (or narrower) numbers by type.
     """
@@ -84,6 +86,7 @@ class Problem:
         self.max_evaluations = math.inf if max_evaluations is None else max_evaluations
         self.started = time.monotonic()
         self.deadline = math.inf if max_seconds is None else self.started + max_seconds
+        self.interrupted = False
         self.tick: Callable[[], None] | None = None  # called once in a while, for a progress display
         self._scales: dict[int, Float64Array] = {}
         self._magnitudes: dict[int, Float64Array] = {}
@@ -130,9 +133,12 @@ class Problem:
 
     def remaining(self) -> float:
         """Evaluations of the loss that are left; 0 if the time is up."""
-        return 0.0 if time.monotonic() > self.deadline else self.max_evaluations - self.evaluations
+        over = self.interrupted or time.monotonic() > self.deadline
+        return 0.0 if over else self.max_evaluations - self.evaluations
 
     def _count(self) -> None:
+        if self.interrupted:
+            raise BudgetSpent("interrupted")
         if self.evaluations >= self.max_evaluations:
             raise BudgetSpent(f"max_evaluations={self.max_evaluations} is used up")
         if time.monotonic() > self.deadline:
@@ -255,6 +261,9 @@ class Problem:
             value = self._number(self.loss(self.structure))
         except ReturnTypeError:
             raise
+        except KeyboardInterrupt:  # what is known by then is reported, as when the budget is spent
+            self.interrupted = True
+            raise BudgetSpent("interrupted") from None
         except Exception as error:
             value = self._failed((-1, -1), h, error)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ Array = NDArray[Any]
 ENTRIES = 64  # of a tensor checked by projections that the diagnosis gets to see
 
 
-def findings_of(tensors: Sequence[TensorReport], parameters: Sequence[Array]) -> list[Finding]:
+def findings_of(
+    tensors: Sequence[TensorReport], parameters: Sequence[Array], places: Mapping[int, str] | None = None
+) -> list[Finding]:
     """Findings about measured tensors, mistakes first.
 
     Parameters
@@ -26,21 +28,32 @@ def findings_of(tensors: Sequence[TensorReport], parameters: Sequence[Array]) ->
         In forward order.
     parameters : sequence of ndarray
         The parameters.
+    places : mapping, optional
+        For numbers of tensors checked by projections: where their mistakes lie, in words.
     """
-    findings = _mistakes(tensors, parameters) if any(tensor.mismatched for tensor in tensors) else []
+    findings = _mistakes(tensors, parameters, places or {}) if any(tensor.mismatched for tensor in tensors) else []
     told = {finding.tensor for finding in findings}
     findings += [_plain(tensor) for tensor in tensors if tensor.mismatched and tensor.name not in told]
     findings += [_kinks(tensor) for tensor in tensors if tensor.kinks and not tensor.mismatched]
     return findings + [_vacuous(tensor) for tensor in tensors if _is_vacuous(tensor)]
 
 
-def _mistakes(tensors: Sequence[TensorReport], parameters: Sequence[Array]) -> list[Finding]:
+def _mistakes(tensors: Sequence[TensorReport], parameters: Sequence[Array], places: Mapping[int, str]) -> list[Finding]:
     return diagnose(
         [
             Tensor(
-                t.name, t.shape, theta, t.analytic, t.numeric, t.uncertainty, t.status, t.worst(ENTRIES), t.matched > 0
+                t.name,
+                t.shape,
+                theta,
+                t.analytic,
+                t.numeric,
+                t.uncertainty,
+                t.status,
+                t.worst(ENTRIES),
+                t.matched > 0,
+                places.get(i, ""),
             )
-            for t, theta in zip(tensors, parameters, strict=True)
+            for i, (t, theta) in enumerate(zip(tensors, parameters, strict=True))
         ]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from gradproof._config import config
 from gradproof.check import contracts
+from gradproof.check.bisect import describe
 from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
 from gradproof.check.keywords import Method, validate
 from gradproof.check.nearby import generic_point
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
+from gradproof.check.probe import Block
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
 from gradproof.check.shards import measure_sharded
@@ -139,6 +141,7 @@ class _Check:
         self.notes: list[str] = []
         self.stopped = ""
         self.noise: Noise | None = None
+        self.blocks: dict[int, list[Block]] = {}
 
     def run(self, method: Method, nearby: bool, started: float) -> GradientReport:
         problem = self.problem
@@ -160,8 +163,8 @@ class _Check:
                     tensors = self._project(facts)
                 else:
                     self._exhaust(facts, measured)
-                complete = True
-                if nearby:
+                complete = not self.stopped
+                if nearby and complete:
                     stages = self._nearby(known, tensors if chosen == "projected" else None)
                 drift = contracts.still_there(problem, known, facts.noise.sigma)
                 if drift is not None:
@@ -177,7 +180,8 @@ class _Check:
         written = [finding for finding in contracts.written_into(problem) if finding not in findings]
         findings = [*findings, *written]
         if verdict is None:
-            findings = findings_of(tensors, problem.parameters.arrays) + findings
+            places = {tensor: describe(blocks, shapes[tensor]) for tensor, blocks in self.blocks.items()}
+            findings = findings_of(tensors, problem.parameters.arrays, places) + findings
         self._tell(complete, any(tensor.unresolved for tensor in tensors))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])
@@ -227,6 +231,7 @@ class _Check:
 
         found = project(self.problem, facts, seed=self.seed)
         self.notes += found.notes
+        self.stopped, self.blocks = found.stopped, found.blocks
         return found.tensors
 
     def _nearby(self, known: contracts.Contracts, projected: list[TensorReport] | None) -> list[GradientReport]:
@@ -322,23 +327,51 @@ def _why_unresolved(noise: Noise) -> str:
 
 
 def _with_stage(report: GradientReport, nearby: GradientReport) -> GradientReport:
-    """A report whose tensors are right at the point, or wrong, joined with the mistakes seen nearby."""
+    """A report joined with the mistakes seen nearby: with all of them if it has none itself, else with the new ones."""
+    if not report.ok and report.mismatched:
+        return _with_more(report, nearby)
     report.label = "at the point"
-    shown = report if not report.ok and report.mismatched else nearby
-    note = (
-        "At the point itself these mistakes do not show, or less: they vanish where a scale is 1 or a shift 0."
-        if shown is nearby
-        else "More mistakes show at a generic nearby point."
+    note = "At the point itself these mistakes do not show, or less: they vanish where a scale is 1 or a shift 0."
+    return _joined(report, nearby.tensors, [*nearby.findings, *report.findings], [report, nearby], note)
+
+
+def _with_more(report: GradientReport, nearby: GradientReport) -> GradientReport:
+    known = {name for name, tensor in report.tensors.items() if tensor.mismatched}
+    new = [tensor for name, tensor in nearby.tensors.items() if tensor.mismatched and name not in known]
+    if not new:
+        report.notes.append("At a generic nearby point the same is wrong, and nothing else.")
+        return report
+    names = {tensor.name for tensor in new}
+    more = GradientReport(
+        new,
+        findings=[finding for finding in nearby.findings if finding.tensor in names],
+        evaluations=nearby.evaluations,
+        dtype=nearby.dtype,
+        method=nearby.method,
+        label="only at a nearby point",
+        environment=nearby._environment,
     )
+    report.label = "at the point"
+    note = f"More mistakes show at a generic nearby point: in {', '.join(names)}."
+    return _joined(report, report.tensors, report.findings, [report, more], note)
+
+
+def _joined(
+    report: GradientReport,
+    tensors: Mapping[str, TensorReport],
+    findings: Sequence[Finding],
+    stages: Sequence[GradientReport],
+    note: str,
+) -> GradientReport:
     return GradientReport(
-        shown.tensors,
-        findings=[*nearby.findings, *report.findings] if shown is nearby else report.findings,
+        tensors,
+        findings=findings,
         evaluations=report.evaluations,
         seconds=report.seconds,
         dtype=report.dtype,
         method=report.method,
         environment=report._environment,
-        stages=[report, nearby],
+        stages=stages,
         notes=[*report.notes, note],
     )
 

@@ -45,11 +45,14 @@ class Projection:
         What could not be resolved, where errors lie that were not taken apart to entries, and why.
     blocks : dict
         Number of a tensor to the blocks of it that are wrong as a whole.
+    stopped : str
+        Why it ended early; empty if it did not.
     """
 
     tensors: list[TensorReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     blocks: dict[int, list[Block]] = field(default_factory=dict)
+    stopped: str = ""
 
 
 def project(
@@ -70,16 +73,43 @@ def project(
     chosen = list(range(len(analytic))) if tensors is None else list(tensors)
     check = _Check(problem, facts, seed)
     notes: list[str] = []
+    stopped = ""
     try:
         check.run([t for t in chosen if problem.size(t)])
     except BudgetSpent as spent:
-        notes.append(f"{spent}: what is not reported was not checked")
+        stopped = str(spent)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    if problem.interrupted:
+        stopped = "interrupted"
+    if stopped:
+        notes.append(f"{stopped}: what is not reported was not checked")
     check.settle()
     results = [check.results.get(t, _Result()) for t in chosen]
+    notes += _blind(problem, chosen, results)
     reports = [_report(problem, t, analytic[t], result) for t, result in zip(chosen, results, strict=True)]
     notes += [f"{problem.parameters.names[t]}: {r.note}" for t, r in zip(chosen, results, strict=True) if r.note]
     blocks = {t: r.blocks for t, r in zip(chosen, results, strict=True) if r.blocks}
-    return Projection(reports, notes, blocks)
+    return Projection(reports, notes, blocks, stopped)
+
+
+def _blind(problem: Problem, tensors: Sequence[int], results: Sequence[_Result]) -> list[str]:
+    """What passing says little about: tensors in which one entry may be wrong by more than its own size."""
+    names = [
+        problem.parameters.names[t]
+        for t, result in zip(tensors, results, strict=True)
+        if result.state == "right" and result.detectable > 1
+    ]
+    if not names:
+        return []
+    worst = max(result.detectable for result in results if result.state == "right" and result.detectable > 1)
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    advice = "Compute the loss in float64" if problem.single and any(problem.single) else "Subtract what is large in it"
+    return [
+        f"{shown}: a single wrong entry would not have been seen, unless it is off by {worst:.2g} times the size of a "
+        f"typical one; what is excluded is that a tenth of a whole tensor is wrong. {advice}, or check every entry "
+        'with method="exhaustive".'
+    ]
 
 
 @dataclass

@@ -135,6 +135,10 @@ def _listed(t: Tensor, wrong: Array, right: int) -> Explanation:
             statement += f"; all at {line[1]} of axis {line[0]}"
         if t.rest_right or line is not None:
             cost = 0.3
+        if t.place not in ("", "throughout"):
+            statement = f"wrong in {t.place}: {statement}"
+            evidence["where"] = t.place
+            cost = 0.3
     hint = "Look at how just these are computed and written"
     return Explanation("indexing", cost, right, statement, hint, evidence, None, 0.8, ("accumulation", "mask"))
 

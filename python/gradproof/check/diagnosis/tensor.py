@@ -47,6 +47,8 @@ class Tensor:
         The entries that were measured one by one, if there are no arrays.
     rest_right : bool
         Whether projections proved right all but the wrong ones of these.
+    place : str
+        Where projections place the mistake, such as ``"rows 0-15"``; empty or ``"throughout"`` if in no part of it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Tensor:
     status: Array | None
     entries: Sequence[EntryReport] = field(default=())
     rest_right: bool = False
+    place: str = ""
 
     @cached_property
     def whole(self) -> bool:

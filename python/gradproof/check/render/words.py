@@ -93,6 +93,11 @@ def explanation(report: GradientReport) -> str:
         return "Some tensors were not checked at all; no mistake was found in the others."
     agree = f"All {checked}" if shown.checked != 1 else "The one entry"
     agree += " agree" if shown.checked != 1 else " agrees"
+    if report.method == "projected" and report.detectable > 1:
+        return (
+            f"No mistake shows along random directions through {checked}, but a single wrong entry need not: see the "
+            "notes."
+        )
     at_kinks = f"; {count(shown.kinks)} of them at a kink, where any subgradient is right" if shown.kinks else ""
     return f"{agree} with the measured slope to within the uncertainty of the measurement{at_kinks}."
 
