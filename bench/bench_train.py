@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import time
@@ -31,11 +32,11 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     for dtype in arguments.dtypes:
         for text in arguments.tasks:
-            rows += _compare(trainers.Task(text, dtype), arguments)
+            rows += _compare(trainers.Task(text, dtype), text, dtype, arguments)
     return rows
 
 
-def _compare(task: Any, arguments: argparse.Namespace) -> list[Row]:
+def _compare(task: Any, text: str, dtype: str, arguments: argparse.Namespace) -> list[Row]:
     import trainers
 
     rows: list[Row] = []
@@ -53,7 +54,7 @@ def _compare(task: Any, arguments: argparse.Namespace) -> list[Row]:
         if "missing" in row:
             continue
         print(f"{task.name}: {name}", file=sys.stderr)
-        made = trainer(task)
+        made = _Remote(name, text, dtype)
         losses = made.losses(3)
         expected = expected or losses
         # The same work, or no comparison. Dropout masks differ, and with them the losses.
@@ -64,25 +65,60 @@ def _compare(task: Any, arguments: argparse.Namespace) -> list[Row]:
     for _ in range(arguments.rounds):  # asked in turn, so that a disturbance meets all of them
         for row, made, steps in alive:
             made.run(max(1, steps // 10))  # back into the caches
-            started = time.perf_counter()
-            made.run(steps)
-            times[row["contender"]].append((time.perf_counter() - started) / steps)
-    for row, _, steps in alive:
+            times[row["contender"]].append(made.run(steps) / steps)
+    for row, made, steps in alive:
         seconds = times[row["contender"]]
         row |= {"best": min(seconds), "median": statistics.median(seconds), "steps": steps, "rounds": len(seconds)}
+        made.close()
     ours = next((row["best"] for row in rows if row["contender"] == OURS and "best" in row), None)
     for row, _, _ in alive:
         row["ratio"] = row["best"] / ours if ours else None
     return rows
 
 
-def _steps(trainer: Any, seconds: float) -> int:
+class _Remote:
+    """A trainer in a process of its own, where no other library's threads and settings reach it."""
+
+    def __init__(self, name: str, text: str, dtype: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, text, dtype), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def losses(self, count: int) -> list[float]:
+        self._connection.send(("losses", count))
+        return list(self._connection.recv())
+
+    def run(self, steps: int) -> float:
+        """Seconds that the steps took."""
+        self._connection.send(("run", steps))
+        return float(self._connection.recv())
+
+    def close(self) -> None:
+        self._connection.send(None)
+        self._process.join()
+
+
+def _serve(connection: Any, name: str, text: str, dtype: str) -> None:
+    import trainers
+
+    trainer = trainers.TRAINERS[name][0](trainers.Task(text, dtype))
+    while (request := connection.recv()) is not None:
+        method, count = request
+        if method == "losses":
+            connection.send(trainer.losses(count))
+            continue
+        started = time.perf_counter()
+        trainer.run(count)
+        connection.send(time.perf_counter() - started)
+
+
+def _steps(trainer: _Remote, seconds: float) -> int:
     """How many steps fill the time of a round. Warms up on the way."""
     steps = 2
     while True:
-        started = time.perf_counter()
-        trainer.run(steps)
-        elapsed = time.perf_counter() - started
+        elapsed = trainer.run(steps)
         if elapsed > seconds / 4:
             return max(2, round(steps * seconds / elapsed))
         steps *= 2

@@ -162,7 +162,7 @@ class Torch(Trainer):
         loss = self.cross_entropy(self.module(x), y)
         loss.backward()
         self.optimizer.step()
-        return loss
+        return loss.detach()
 
 
 class TorchFused(Torch):
@@ -252,6 +252,10 @@ class Sklearn(Trainer):
         for k, (W, b) in enumerate(task.dense):
             self.network.coefs_[k][...] = W
             self.network.intercepts_[k][...] = b
+        adam = self.network._optimizer  # has made a step
+        adam.t = 0
+        for moment in (*adam.ms, *adam.vs):
+            moment[...] = 0
 
     def step(self, x: Array, y: Array) -> float:
         self.network.partial_fit(x, y)
