@@ -55,6 +55,8 @@ class Problem:
         exception, as text.
     disturbed : set of str
         ``"loss"`` and ``"grad"``, if they wrote into what they were given; `disturbances` names the tensors.
+    aliased : list of (int, int)
+        Tensors whose gradients, as returned at first, start at the same memory.
     interrupted : bool
         Whether a person interrupted an evaluation of `value_in`; there are no more after that.
     returns_single : bool
@@ -87,6 +89,7 @@ class Problem:
         self.started = time.monotonic()
         self.deadline = math.inf if max_seconds is None else self.started + max_seconds
         self.interrupted = False
+        self.aliased: list[tuple[int, int]] = []
         self.tick: Callable[[], None] | None = None  # called once in a while, for a progress display
         self._scales: dict[int, Float64Array] = {}
         self._magnitudes: dict[int, Float64Array] = {}
@@ -280,7 +283,10 @@ class Problem:
             return [array.copy() for array in self.given]
         self.gradients += 1
         try:
-            return self.parameters.gradient(self.grad(self._argument()))
+            returned = self.grad(self._argument())
+            if self.gradients == 1:
+                self.aliased = _aliased(Parameters.leaves_of(returned))
+            return self.parameters.gradient(returned)
         finally:
             self.intact("grad")
 
@@ -391,6 +397,16 @@ class Problem:
 
 class ReturnTypeError(TypeError):
     """The loss returned something that is not one real number."""
+
+
+def _aliased(leaves: Sequence[Any]) -> list[tuple[int, int]]:
+    first: dict[int, int] = {}
+    found = []
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, np.ndarray) and leaf.size:
+            other = first.setdefault(leaf.__array_interface__["data"][0], i)
+            found += [(other, i)] if other != i else []
+    return found
 
 
 def _same(a: Array, b: Array) -> bool:

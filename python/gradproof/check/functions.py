@@ -18,6 +18,7 @@ from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
 from gradproof.check.keywords import Method, validate
+from gradproof.check.memory import remembered
 from gradproof.check.nearby import generic_point
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
 from gradproof.check.probe import Block
@@ -163,7 +164,9 @@ class _Check:
                     tensors = self._project(facts)
                 else:
                     self._exhaust(facts, measured)
+                    tensors = self._tensors(known.analytic, measured)
                 complete = not self.stopped
+                findings = findings + remembered(problem, tensors, facts.noise.sigma, self.rng)
                 if nearby and complete:
                     stages = self._nearby(known, tensors if chosen == "projected" else None)
                 drift = contracts.still_there(problem, known, facts.noise.sigma)
@@ -173,15 +176,15 @@ class _Check:
             self.stopped = str(spent)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
-        if known is None or verdict is not None:
-            pass
-        elif chosen == "exhaustive":
+        if known is not None and verdict is None and chosen == "exhaustive" and not complete:
             tensors = self._tensors(known.analytic, measured)
         written = [finding for finding in contracts.written_into(problem) if finding not in findings]
         findings = [*findings, *written]
         if verdict is None:
             places = {tensor: describe(blocks, shapes[tensor]) for tensor, blocks in self.blocks.items()}
-            findings = findings_of(tensors, problem.parameters.arrays, places) + findings
+            state = [finding for finding in findings if finding.cause == "state"]
+            others = [finding for finding in findings if finding.cause != "state"]
+            findings = state + findings_of(tensors, problem.parameters.arrays, places) + others
         self._tell(complete, any(tensor.unresolved for tensor in tensors))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])
@@ -261,10 +264,11 @@ class _Check:
             share = NEARBY_ENTRIES if projected is None else max(1, 64 // max(1, len(measured)))
             for tensor, size in enumerate(there.parameters.sizes):
                 meter.measure(tensor, _sample(analytic[tensor], size, share, self.rng), measured[tensor])
+            tensors = check._tensors(analytic, measured, sampled=True)
+            state = remembered(there, tensors, facts.noise.sigma, self.rng)
         finally:
             problem.evaluations += there.evaluations
             problem.gradients += there.gradients
-        tensors = check._tensors(analytic, measured, sampled=True)
         entries = sum(tensor.checked for tensor in tensors)
         if not any(tensor.mismatched for tensor in tensors):
             undecided = sum(tensor.unresolved for tensor in tensors)
@@ -276,7 +280,7 @@ class _Check:
         return [
             GradientReport(
                 tensors,
-                findings=findings_of(tensors, there.parameters.arrays),
+                findings=state + findings_of(tensors, there.parameters.arrays),
                 evaluations=there.evaluations,
                 dtype=_dtype(there),
                 method="exhaustive",
