@@ -2,6 +2,11 @@
 // registers while k runs; a panel of b, as wide as a tile, stays in the first cache while the tiles of a column are made; a
 // block of a stays in the second. Panels are packed, one number after the other as the loop over k reads them, unless the
 // operands are so small that they stay where they are in the first caches.
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // packets as template arguments
+#pragma GCC diagnostic ignored "-Wuninitialized"       // GCC 12 warns of its own header for AVX-512, included below
+#endif
+
 #include "gradproof/product.hpp"
 
 #include <algorithm>
@@ -18,10 +23,6 @@ using Eigen::internal::ploadu;
 using Eigen::internal::pmadd;
 using Eigen::internal::pset1;
 using Eigen::internal::pstoreu;
-
-#if defined(__GNUC__)
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // of packets as template arguments
-#endif
 
 template <class T>
 using Packet = typename packet_traits<T>::type;
