@@ -159,7 +159,7 @@ def test_divergence_is_said_with_its_cause(healthy: Setup) -> None:
 def test_oscillation(healthy: Setup) -> None:
     calm = replace(healthy, optimizer=gp.SGD(0.5), batch=400, epochs=80)
     assert calm.tags() == []
-    assert replace(calm, optimizer=gp.SGD(2.0)).tags() == ["oscillating_loss"]
+    assert replace(calm, optimizer=gp.SGD(2.0)).tags() == ["learning_rate_too_high", "oscillating_loss"]
 
 
 def test_overfitting_and_random_labels(healthy: Setup) -> None:

@@ -264,7 +264,11 @@ def plateau(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     if rng.random() < 0.8:
         base = float(rng.choice([0.03, 0.06, 0.1, 0.2]))
         recipe = replace(tuned, schedule=gp.schedules.Exponential(base), epochs=max(tuned.epochs, 40))
-        yield from _checked("plateau", "learning_rate_too_low", recipe, swept, "decayed away")
+        for run in _checked("plateau", "learning_rate_too_low", recipe, swept, "decayed away"):
+            layers = run.history.settings["final"]["end"]["layers"].values()
+            wild = level(run.history) > 1.2 * run.history.settings["facts"]["start"]["data_loss"]
+            if not wild and all(row["dead_share"] < 0.6 for row in layers):  # else the rate was too high before
+                yield run
     else:
         init = 10 ** rng.uniform(-4, -2.5)
         hidden = [layer for _ in range(3) for layer in (gp.Dense(24, init=init), gp.Tanh())]

@@ -82,20 +82,20 @@ class Start:
         return [f"{name}.W" for name, _ in self.layers("Dense", "Maxout")]
 
     def flow(self, snapshot: Mapping[str, Any]) -> Curve:
-        """The root mean square of the gradient of every weight tensor, times that of its weights' number of inputs.
+        """How much gradient arrives at every weight tensor, from the input on.
 
-        ``rms(dW)`` shrinks with the width of the layer by itself; the root of the fan-in takes that out, so that the
-        values of healthy layers are alike.
+        ``dW`` is the product of what goes into a layer and what comes back to it: its root mean square over that of the
+        inputs is the size of the latter.
         """
-        tensors = snapshot["tensors"]
-        fan_in = {name: n_in for name, _, n_in, _ in self.network["layers"]}
-        values = [tensors[name]["gradient"] for name in self.weights]
-        return np.array(
-            [
-                nan if value is None else value * np.sqrt(fan_in[name.removesuffix(".W")])
-                for value, name in zip(values, self.weights, strict=True)
-            ]
-        )
+        sizes, size = [], self.inputs["rms"]
+        for name, *_ in self.network["layers"]:
+            if f"{name}.W" in snapshot["tensors"]:
+                gradient = snapshot["tensors"][f"{name}.W"]["gradient"]
+                sizes.append(nan if gradient is None or not size else gradient / size)
+            row = snapshot["layers"].get(name, {})
+            mean, std = row.get("activation_mean"), row.get("activation_std")
+            size = nan if mean is None or std is None else float(np.hypot(mean, std))
+        return np.array(sizes)
 
 
 class Case(Start):
@@ -213,7 +213,8 @@ def doubtful(history: History) -> bool:
         return True
     case = Case(history)
     gap = case.learned - case.validated
-    return not (case.left < limit.LOSS_SMALL and not gap > limit.GAP_SMALL)
+    good = case.left < limit.LOSS_SMALL and case.learned > limit.LEARNED_MUCH
+    return not good or gap > limit.GAP_SMALL
 
 
 def rises(curve: Curve) -> float:

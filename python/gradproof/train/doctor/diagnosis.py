@@ -53,7 +53,7 @@ def _seen(case: Case) -> Iterator[Finding]:
     yield from initial.exploding_gradient(case)
     yield from initial.vanishing_gradient(case, failing)
     yield from initial.saturated_activation(case, failing)
-    yield from initial.dead_relu(case)
+    yield from initial.dead_relu(case, failing)
     yield from rate.diverged(case)
     yield from rate.learning_rate_too_high(case, failing)
     yield from rate.learning_rate_too_low(case, failing)

@@ -87,15 +87,14 @@ def vanishing_gradient(case: Start, failing: bool = True) -> Iterator[Finding]:
         return
     back = float(flow[0] / flow.max())
     through = float(spreads[-1] / spreads[0]) if len(spreads) > 1 and spreads[0] > 0 else 1.0
-    linear = not case.layers("Sigmoid", "Softmax")  # behind a sigmoid the spread is mostly that between units
-    if back < limit.GRADIENT_DECAY or (linear and through < limit.DECAY):
+    if back < limit.GRADIENT_DECAY:
         layers = case.layers("Dense", "Maxout")
         yield Finding(
             Symptom(
                 "vanishing_gradient",
                 layers[0][0],
                 f"Signals die out on their way through the network: the first weights get {back:.2g} times the "
-                f"gradient of those that get most, and activations end {through:.2g} times as large as they begin.",
+                f"gradient of those that get most.",
                 {"gradient_first_to_largest": back, "spread_last_to_first": through, "layers": len(case.weights)},
                 'ReLU instead of sigmoid, init="he" (ReLU) or "xavier" (tanh), batch normalization, or fewer layers.',
             )
@@ -110,8 +109,19 @@ def saturated_activation(case: Start, failing: bool = False) -> Iterator[Finding
     yield from found
 
 
+def saturated_on_the_way(case: Case) -> bool:
+    """Whether a layer of some width is saturated at the end that was not at the start."""
+    return any(
+        units > limit.NARROW
+        and _row(case.end, name, "saturated_share") > limit.SATURATED_END
+        and _row(case.start, name, "saturated_share") < limit.SATURATED
+        for name, units in case.layers("Tanh", "Sigmoid")
+    )
+
+
 def _saturated(case: Start, snapshot: Mapping[str, Any], share: float, acquired: bool) -> Iterator[Finding]:
-    shares = {name: _row(snapshot, name, "saturated_share") for name, _ in case.layers("Tanh", "Sigmoid")}
+    layers = case.layers("Tanh", "Sigmoid")
+    shares = {name: _row(snapshot, name, "saturated_share") for name, units in layers if units > limit.NARROW}
     worst = max(shares, key=lambda name: shares[name], default=None)
     if worst is not None and shares[worst] > share:
         when = "by the end of the run" if acquired else "at the start"
@@ -129,9 +139,10 @@ def _saturated(case: Start, snapshot: Mapping[str, Any], share: float, acquired:
         )
 
 
-def dead_relu(case: Start) -> Iterator[Finding]:
+def dead_relu(case: Start, failing: bool = False) -> Iterator[Finding]:
+    """`failing`: whether the run learned less than it could; units that died on the way to a good result do no harm."""
     found = list(_dead(case, case.start, acquired=False))
-    if not found and isinstance(case, Case) and case.final:
+    if not found and failing and isinstance(case, Case) and case.final:
         found = list(_dead(case, case.end, acquired=True))
     yield from found
 

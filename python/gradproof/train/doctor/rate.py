@@ -10,6 +10,7 @@ import numpy as np
 from gradproof.train.doctor import thresholds as limit
 from gradproof.train.doctor.case import Case, rises
 from gradproof.train.doctor.causes import Finding
+from gradproof.train.doctor.initial import saturated_on_the_way
 from gradproof.train.doctor.symptom import Symptom
 
 
@@ -41,11 +42,13 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
         "swings": up > limit.RISES and up * case.left > limit.RISES_MUCH,
         "a_tenth_wins": gain > limit.PROBE_WINS,
         "units_died": _died(case),
+        "saturated": saturated_on_the_way(case),
     }
     if _decayed(case):  # what the first steps did was not mended because the rate was gone
         signs = {name: signs[name] for name in ("diverged", "driven_up")}
     found = [name for name, holds in signs.items() if holds]
-    if case.diverged or (failing and found):
+    swinging = "swings" in found and "large_updates" in found
+    if case.diverged or (found and failing) or swinging:
         yield Finding(
             Symptom(
                 "learning_rate_too_high",
@@ -112,7 +115,8 @@ def oscillating_loss(case: Case) -> Iterator[Finding]:
 def plateau(case: Case, failing: bool) -> Iterator[Finding]:
     if case.diverged or case.epochs < 3:
         return
-    decayed = _decayed(case) and (failing or case.learned < limit.LEARNED_WHEN_DECAYED * case.baseline)
+    unfinished = case.learned < limit.LEARNED_WHEN_DECAYED * case.baseline or case.left > limit.LEFT_WHEN_DECAYED
+    decayed = _decayed(case) and (failing or unfinished)
     flat = failing and slope_share(case) < limit.FLAT
     if decayed or flat:
         rates = case.curve("learning_rate")

@@ -15,6 +15,8 @@ LEARNED_OF_BASELINE = 0.8
 #: small.
 LOSS_SMALL = 0.25
 GAP_SMALL = 0.1
+#: Nor when so much was learned.
+LEARNED_MUCH = 0.8
 #: What a baseline must reach to be held against a run; below, two standard errors of it on 384 rows include 0.
 BASELINE_KNOWN = 0.15
 #: Without a baseline: the share of the loss of the best constant answer that is left. CS231n: at chance, nothing is
@@ -61,17 +63,15 @@ LEARNED_BY_HEART = 0.3
 #: Loss at the start over that of knowing nothing; He initialization of the output layer gives up to 3 (sanity checks of
 #: CS231n).
 INITIAL_LOSS = 5.0
-#: For mse the scores themselves add their variance: 20 in a healthy run with three layers of Maxout.
-INITIAL_LOSS_MSE = 25.0
+#: For mse the scores themselves add their variance: 27 in a healthy run with three layers of Maxout.
+INITIAL_LOSS_MSE = 35.0
 #: Growth of the spread of dense outputs from the first to the last hidden layer, per layer and in all. He and Xavier
 #: keep it near 1 (He et al. 2015); Ng's course: 1.5 per layer is an explosion.
 GROWTH_PER_LAYER = 1.5
 GROWTH = 10.0
-#: The same for signals that die out: Ng's 0.5 per layer, through some layers.
-DECAY = 0.03
-#: Gradient of the first over that of the last weights, as root mean squares times the root of the fan-in. Tuning: 0.02
-#: and more in healthy runs. (AutoTrainer: 1e-3 together with an absolute threshold.)
-GRADIENT_DECAY = 5e-3
+#: Gradient that comes back to the first layer over the largest that comes back to any: dW over what goes into the
+#: layer, root mean squares. Tuning: 0.035 and more in healthy runs, at most 0.003 where signals vanish.
+GRADIENT_DECAY = 0.01
 #: Share of saturated activations (|tanh| > 0.97, sigmoid outside [0.03, 0.97]) in a layer. Xavier starts below 0.05.
 SATURATED = 0.4
 #: At the end: trained layers may well be saturated in part.
@@ -94,7 +94,7 @@ PATH_NONE = 0.02
 PROBE_WINS = 0.03
 #: Upward moves of the loss per epoch over its level, and over the loss of the best constant answer.
 RISES = 0.05
-RISES_MUCH = 0.03
+RISES_MUCH = 0.05
 #: A loss so much above that of the best constant answer was driven there.
 LOSS_DRIVEN_UP = 1.3
 #: How much of the loss is still won in the last third of the run when it is not flat.
@@ -103,6 +103,8 @@ FLAT = 0.05
 RATE_DECAYED = 0.01
 #: A run whose rate decayed like that should have finished learning: share of the baseline.
 LEARNED_WHEN_DECAYED = 0.95
+#: ... or the loss that is left then.
+LEFT_WHEN_DECAYED = 0.4
 #: Loss of a run that ran away, over that at its start and that of the best constant answer.
 RUNAWAY = 20.0
 
