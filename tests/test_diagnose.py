@@ -142,6 +142,17 @@ def test_confidence_grows_with_what_could_have_refuted():
     assert diagnose([one])[0].confidence < many.confidence
 
 
+@pytest.mark.parametrize("power", [1, -1, 2])
+def test_a_factor_per_unit_from_the_lengths_of_another_tensor_is_named(rng, power):
+    v = rng.normal(size=(5, 6))
+    params = {"v": v, "g": rng.normal(size=6)}
+    right = {"v": rng.normal(size=(5, 6)), "g": rng.normal(size=6)}
+    lengths = np.sqrt((v**2).sum(0))
+    (finding,) = diagnose(measured(params, right, right | {"g": right["g"] * lengths**power}))
+    assert finding.cause == "scale" and finding.evidence["other"] == "v"
+    assert "length of its columns" in finding.message
+
+
 def test_swapped_tensors_name_each_other():
     findings = diagnose(network(b1=right("b2"), b2=right("b1")))
     assert {f.tensor: f.evidence["other"] for f in findings} == {"b1": "b2", "b2": "b1"}

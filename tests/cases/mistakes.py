@@ -27,6 +27,9 @@ from . import (
     networks_losses as lo,
 )
 from . import (
+    networks_more as mo,
+)
+from . import (
     networks_norm as no,
 )
 from . import (
@@ -405,6 +408,66 @@ TABLE: dict[Maker, list[tuple[str, str, str]]] = {
         ("norm of the other tower", "Wb", ""),
         ("dWa negated", "Wa", "sign"),
         ("exponential forgotten in the temperature", "temperature", "scale"),
+    ],
+    mo.reset_after_gru: [
+        ("candidate weighted by z", "W U b", "derivative mask"),
+        ("reset gate left out of the product", "U", ""),
+        ("dU with the new state", "U", ""),
+        ("direct path through z forgotten", "W U b", "missing-term"),
+    ],
+    mo.group_norm: [
+        ("gamma left out", "W", "scale derivative"),
+        ("mean over all channels", "W", "reduction derivative"),
+        ("variance path forgotten", "W", "derivative missing-term"),
+        ("dgamma from y", "gamma", ""),
+    ],
+    mo.depthwise: [
+        ("mean over positions not divided", "D d", "scale"),
+        ("kernel flipped", "D", "indexing"),
+        ("channels summed in the kernel", "D", "reduction"),
+        ("bias of the first position only", "d", ""),
+    ],
+    mo.siamese: [
+        ("margin's sign", "V", ""),
+        ("pairs that differ forgotten", "V", "missing-term"),
+        ("distance not divided out", "V", ""),
+        ("second branch not added", "W b V", "missing-term"),
+    ],
+    mo.crf: [
+        ("backward messages left out", "W b start", ""),
+        ("repeated transitions counted once", "T", "accumulation indexing"),
+        ("transitions read backwards", "T", ""),
+        ("start from the last position", "start", ""),
+    ],
+    mo.masked_attention: [
+        ("padding not masked in the loss", "O", "mask missing-term"),
+        ("dV with the attention not transposed", "V", ""),
+        ("softmax without its sum", "Q K", "derivative"),
+        ("scale left out", "Q K", "scale"),
+    ],
+    mo.straight_through: [
+        ("back through the weights before clipping", "W b", "derivative"),
+        ("upper bound of the activation forgotten", "W b", "mask derivative"),
+        ("clipped weights get a gradient", "W", "mask"),
+        ("gradient divided by the grid", "W", "scale"),
+    ],
+    mo.normalized_weights: [
+        ("back through the direction only", "v1 g1 b1", "derivative scale"),
+        ("radial part not taken out", "v1 v2", ""),
+        ("norm not divided out", "v1 v2", "scale"),
+        ("dg1 from v instead of its direction", "g1", "scale"),
+    ],
+    mo.mixture_density: [
+        ("shares not normalized", "V c", ""),
+        ("weights' sign", "V c", "indexing sign"),
+        ("mean's deviation squared", "V c", "indexing"),
+        ("normalization of the density forgotten", "V c", "indexing missing-term"),
+    ],
+    mo.triplet: [
+        ("temperature left out", "V", "scale"),
+        ("projection of the norm left out", "V", ""),
+        ("scores not transposed", "V", ""),
+        ("second view detached", "W b V", "missing-term"),
     ],
 }
 

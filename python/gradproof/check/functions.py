@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
 from gradproof.check.keywords import Method, validate
 from gradproof.check.memory import remembered
-from gradproof.check.nearby import generic_point
+from gradproof.check.nearby import generic_point, with_stage
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
 from gradproof.check.probe import Block
 from gradproof.check.progress import Progress
@@ -200,7 +200,7 @@ class _Check:
             environment=lambda: {**config(), "seed": self.seed},
             notes=self.notes,
         )
-        return report if not stages else _with_stage(report, stages[0])
+        return report if not stages else with_stage(report, stages[0])
 
     def _method(self, method: Method) -> Method:
         if method != "auto":
@@ -328,56 +328,6 @@ def _why_unresolved(noise: Noise) -> str:
         )
     hint = "compute the loss in float64" if noise.single else "subtract what is constant or large in it"
     return f"The loss is repeatable to about {noise.sigma:.1g} only, which hides smaller slopes: {hint}."
-
-
-def _with_stage(report: GradientReport, nearby: GradientReport) -> GradientReport:
-    """A report joined with the mistakes seen nearby: with all of them if it has none itself, else with the new ones."""
-    if not report.ok and report.mismatched:
-        return _with_more(report, nearby)
-    report.label = "at the point"
-    note = "At the point itself these mistakes do not show, or less: they vanish where a scale is 1 or a shift 0."
-    return _joined(report, nearby.tensors, [*nearby.findings, *report.findings], [report, nearby], note)
-
-
-def _with_more(report: GradientReport, nearby: GradientReport) -> GradientReport:
-    known = {name for name, tensor in report.tensors.items() if tensor.mismatched}
-    new = [tensor for name, tensor in nearby.tensors.items() if tensor.mismatched and name not in known]
-    if not new:
-        report.notes.append("At a generic nearby point the same is wrong, and nothing else.")
-        return report
-    names = {tensor.name for tensor in new}
-    more = GradientReport(
-        new,
-        findings=[finding for finding in nearby.findings if finding.tensor in names],
-        evaluations=nearby.evaluations,
-        dtype=nearby.dtype,
-        method=nearby.method,
-        label="only at a nearby point",
-        environment=nearby._environment,
-    )
-    report.label = "at the point"
-    note = f"More mistakes show at a generic nearby point: in {', '.join(names)}."
-    return _joined(report, report.tensors, report.findings, [report, more], note)
-
-
-def _joined(
-    report: GradientReport,
-    tensors: Mapping[str, TensorReport],
-    findings: Sequence[Finding],
-    stages: Sequence[GradientReport],
-    note: str,
-) -> GradientReport:
-    return GradientReport(
-        tensors,
-        findings=findings,
-        evaluations=report.evaluations,
-        seconds=report.seconds,
-        dtype=report.dtype,
-        method=report.method,
-        environment=report._environment,
-        stages=stages,
-        notes=[*report.notes, note],
-    )
 
 
 def _tasks(sizes: Sequence[int], chunk: int) -> Tasks:

@@ -69,8 +69,8 @@ def _of_another_point(problem: Problem, wrong: Sequence[int], sigma: float, rng:
     shown = ", ".join(names[:5])
     if any(not np.array_equal(first[i], second[i]) for i in kept):
         message = (
-            f"grad: the first call at a new point gives the gradient of the point before ({shown}), the second its own: "
-            "it uses what the last call left behind (a cache filled too late). Compute the forward pass first, in grad."
+            f"grad: the first call at a new point gives the gradient of the point before ({shown}), the second its "
+            "own: it uses what the last call left behind (a cache filled too late). Compute the forward pass first."
         )
         return [Finding("state", names[0], message, 0.95, {"function": "grad", "tensors": names, "late": True})]
     if not _slope_changes(problem, {i: moves[i] for i in kept}, sigma):

@@ -15,7 +15,7 @@ def explain_axes(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
     """Explanations that treat an axis as a whole."""
     if not t.whole or t.count < 2 or not t.known.all():
         return
-    found = list(_factors(t, others))
+    found = list(_factors(t, others)) + list(_sizes_of_others(t, others))
     if not t.mostly_right:
         found = [*_constant(t), *_missing_mean(t), *found]
     yield from found
@@ -104,6 +104,36 @@ def _factors(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
             continue
         yield _per_unit(t, axis, s, telling, found.support, others)
         return
+
+
+def _sizes_of_others(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
+    """A vector with one factor per entry, which another tensor's values or lengths of rows or columns give."""
+    if t.a.ndim != 1 or t.a.size < 3:
+        return
+    for other in others:
+        for words, size in _sizes(other).items():
+            if other is t or size.shape != t.a.shape or not np.all(size) or np.ptp(size) <= 1e-6 * np.abs(size).max():
+                continue
+            for power in (1, -1, 2, -2):
+                factors = size**power
+                found = trial(t, factors * t.n, (1 + np.abs(factors)) * t.u, exact=True)
+                if found.accepted and found.support > 2:
+                    times, squared = "×" if power > 0 else "/", " squared" if abs(power) == 2 else ""
+                    statement = f"analytic = numeric {times} {other.name} ({words}{squared})"
+                    hint = f"A factor from {other.name} is {'too many' if power > 0 else 'missing'}, or taken twice"
+                    evidence = {"other": other.name, "factors": factors.tolist()}
+                    yield Explanation("scale", 4, found.support, statement, hint, evidence, None, 0.9)
+                    return
+
+
+def _sizes(other: Tensor) -> dict[str, Array]:
+    theta = np.asarray(other.theta, np.float64)
+    if theta.ndim == 1:
+        return {"its values": theta}
+    if theta.ndim != 2:
+        return {}
+    lengths = {axis: np.sqrt(np.sum(np.square(theta), axis=axis)) for axis in (0, 1)}
+    return {"the length of its columns": lengths[0], "the length of its rows": lengths[1]}
 
 
 def _per_unit(t: Tensor, axis: int, s: Array, telling: Array, support: int, others: Sequence[Tensor]) -> Explanation:
