@@ -99,6 +99,7 @@ def test_the_space_counts_its_combinations():
 
 
 def test_a_study_stores_the_distance_under_a_name_that_says_so():
+    pytest.importorskip("optuna", reason="Optuna is not installed")
     space = Space({"beta": tune.one_minus(0.9, 0.999), "rate": tune.log(1e-4, 1)})
     stored = space.draw(np.random.default_rng(0))
     assert set(stored) == {"1-beta", "rate"} == set(space.distributions())
