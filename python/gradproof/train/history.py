@@ -106,15 +106,19 @@ class History:
         A name such as ``"update_ratio/dense_0.W"`` belongs into the dict of that column. What is new, or missing this
         time, holds nan where it has no value.
         """
-        for name in values:
+        known = self.flat()
+        new = [name for name in values if name not in known]
+        for name in new:
             group, slash, _ = name.partition("/")
             if group in self and isinstance(self._columns[group], dict) != bool(slash):
                 raise ValueError(f"{name}: there is a column {group!r} of the other kind")
         self.epochs.append(int(epoch))
+        known |= {name: self._list(name) for name in new}
         for name, value in values.items():
-            self._list(name).append(float(value))
-        for entries in self.flat().values():
-            entries.extend([nan] * (len(self.epochs) - len(entries)))
+            known[name].append(float(value))
+        if len(values) < len(known):
+            for name in known.keys() - values.keys():
+                known[name].append(nan)
 
     def _list(self, name: str) -> list[float]:
         """The list that an entry belongs to, as long as the epochs before the last."""
