@@ -21,6 +21,7 @@ from gradproof.check.keywords import Method, validate
 from gradproof.check.memory import remembered
 from gradproof.check.nearby import generic_point, with_stage
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
+from gradproof.check.opinion import in_words, second_opinions
 from gradproof.check.probe import Block
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
@@ -50,6 +51,7 @@ def check_gradients(
     progress: bool | Callable[[int, int], object] | None = None,
     backend: str | None = None,
     n_jobs: int = 1,
+    second_opinion: bool = True,
 ) -> GradientReport:
     """Hold a gradient against measured slopes of the loss. No tolerance is asked for: it is measured.
 
@@ -82,6 +84,9 @@ def check_gradients(
         ``"ray"``; see :func:`gradproof.check_model`.
     n_jobs : int
         Number of joblib workers.
+    second_opinion : bool
+        Whether `loss` is tried with complex numbers once entries are found wrong: where it takes them, the complex step
+        says, exact to rounding, whether the measurement is right.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def check_gradients(
     limit = AUTO_EVALUATIONS if method == "auto" and max_evaluations is None else max_evaluations
     problem = Problem(loss, grad, params, max_evaluations=limit, max_seconds=max_seconds)
     with np.errstate(all="ignore"):
-        check = _Check(problem, rtol or 0.0, seed, rng, progress, backend, n_jobs)
+        check = _Check(problem, rtol or 0.0, seed, rng, progress, backend, n_jobs, second_opinion)
         return check.run(method, nearby, started)
 
 
@@ -136,9 +141,11 @@ class _Check:
         progress: bool | Callable[[int, int], object] | None,
         backend: str | None,
         n_jobs: int,
+        second_opinion: bool = False,
     ) -> None:
         self.problem, self.rtol, self.seed, self.rng = problem, rtol, seed, rng
         self.progress, self.backend, self.n_jobs = progress, backend, n_jobs
+        self.second_opinion = second_opinion
         self.notes: list[str] = []
         self.stopped = ""
         self.noise: Noise | None = None
@@ -167,6 +174,9 @@ class _Check:
                     tensors = self._tensors(known.analytic, measured)
                 complete = not self.stopped
                 findings = findings + remembered(problem, tensors, facts.noise.sigma, self.rng)
+                opinions = second_opinions(problem, tensors) if self.second_opinion else []
+                if opinions:
+                    self.notes.append(in_words(opinions))
                 if nearby and complete:
                     stages = self._nearby(known, tensors if chosen == "projected" else None)
                 drift = contracts.still_there(problem, known, facts.noise.sigma)

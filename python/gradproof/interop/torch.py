@@ -251,6 +251,7 @@ def _key(key: Any) -> str:
 def _options(keywords: dict[str, Any], dtypes: Sequence[torch.dtype]) -> dict[str, Any]:
     """Keywords of `check_gradients` from those given."""
     options = {name: value for name, value in keywords.items() if name not in UNNEEDED}
+    options["second_opinion"] = False  # complex numbers would be other inputs to the function
     if options.pop("fast_mode", False):
         options.setdefault("method", "projected")
     half = [torch.finfo(dtype).eps for dtype in dtypes if dtype in HALF]
