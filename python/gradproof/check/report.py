@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gradproof._cached import cached_property
 from gradproof._config import config
 from gradproof._files import PathLike
 from gradproof.check.base_report import BaseReport

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof import _core
+from gradproof._cached import cached_property
 from gradproof.check import stacked
 from gradproof.check.measurement import Measurement
 from gradproof.nn.model import Sequential

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, IntEnum
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gradproof._cached import cached_property
 from gradproof.check.errors import FloatArray, Norms, RelativeError, entry_relative_errors, max_relative_error
 
 # Entries below this fraction of the tensor's root mean square do not count for `detectable`.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._cached import cached_property
 from gradproof.train.doctor import thresholds as limit
 
 if TYPE_CHECKING:
