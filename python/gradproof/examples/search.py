@@ -37,7 +37,7 @@ def build(parameters: dict[str, Any]) -> tuple[gp.Sequential, dict[str, Any]]:
 def main() -> dict[str, Any]:
     """Search by chance and from coarse to fine, then look after one model that began badly; print and return it all."""
     (X, y), validation, _ = gp.data.split(*gp.data.load_digits(), (60, 20, 20))
-    options = {"space": SPACE, "validation": validation, "trials": TRIALS, "epochs": EPOCHS}
+    options: dict[str, Any] = {"space": SPACE, "validation": validation, "trials": TRIALS, "epochs": EPOCHS}
     found: dict[str, Any] = {
         method: [gp.tune.search(build, X, y, **options, method=method, seed=seed) for seed in SEEDS]
         for method in ("random", "coarse_to_fine")
