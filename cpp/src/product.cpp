@@ -58,7 +58,12 @@ struct Result {
   Result at(Index i, Index j) const { return {c + i * stride + j, stride, start, row ? row + j : nullptr}; }
 };
 
-// The first `count` numbers of a packet.
+// The first `count` numbers of a packet, and nothing of the memory behind them.
+#if defined(__AVX512F__)
+constexpr bool parts_are_fast = true;
+#else
+constexpr bool parts_are_fast = false;
+#endif
 template <class T>
 Packet<T> load_part(const T* from, Index count) {
 #if defined(__AVX512F__)
@@ -107,7 +112,7 @@ inline void prefetch_to_write(const void* address) {
 #endif
 }
 
-// The tile c (rows, columns) with columns <= packets * width, which are what b has in every row. Rows of a lie a_row apart,
+// The tile c (rows, columns) with columns <= packets * width, which are what b has in every row unless parts are fast. Rows of a lie a_row apart,
 // 1 if a_row is 0 (so that it is known here).
 template <class T, int rows, int packets, bool unit_rows>
 void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, const T* b, Index b_row, Index k,
@@ -120,11 +125,15 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
     for (int p = 0; p < packets; ++p) sums[r][p] = pset1<Packet<T>>(T(0));
   }
   if (unit_rows) a_row = 1;
+  const Index rest = columns - (packets - 1) * width<T>;  // in the last packet
   const auto advance = [&](Index steps) {
     for (Index step = 0; step < steps; ++step) {
       Packet<T> columns_of_b[packets];
 #pragma GCC unroll 2
-      for (int p = 0; p < packets; ++p) columns_of_b[p] = ploadu<Packet<T>>(b + p * width<T>);
+      for (int p = 0; p < packets; ++p) {
+        const T* from = b + p * width<T>;
+        columns_of_b[p] = parts_are_fast && p + 1 == packets ? load_part(from, rest) : ploadu<Packet<T>>(from);
+      }
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
         const Packet<T> factor = pset1<Packet<T>>(a[r * a_row]);
@@ -146,8 +155,6 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
     advance(prefetch_steps);
   }
   advance(k);
-  // The last packet may have to be written in part.
-  const Index rest = columns - (packets - 1) * width<T>;
   T* c = result.c;
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
@@ -216,18 +223,17 @@ void pack(T* to, View<T> from, Index rows, Index columns, Index lead) {
     // A single packet of rows or less: what is stored beyond it is overwritten by the next column.
     for (; i + w <= rows || (i == 0 && rows <= w); i += w) {
       const Index height = std::min(w, rows);
-      Index j = 0;
-      for (; j + w <= columns; j += w) {
+      for (Index j = 0; j < columns; j += w) {
+        const Index length = std::min(w, columns - j);
         Eigen::internal::PacketBlock<Packet<T>, int(w)> block;
         for (Index r = 0; r < w; ++r) {
-          block.packet[r] = r < height ? ploadu<Packet<T>>(from.data + (i + r) * from.row + j) : pset1<Packet<T>>(T(0));
+          const T* row = from.data + (i + r) * from.row + j;
+          block.packet[r] = r >= height   ? pset1<Packet<T>>(T(0))
+                            : length == w ? ploadu<Packet<T>>(row)
+                                          : load_part(row, length);
         }
         ptranspose(block);
-        for (Index r = 0; r < w; ++r) pstoreu(to + (j + r) * lead + i, block.packet[r]);
-      }
-      for (; j < columns; ++j) {
-        for (Index r = 0; r < height; ++r) to[j * lead + i + r] = from.data[(i + r) * from.row + j];
-        for (Index r = height; i + r < lead; ++r) to[j * lead + i + r] = T(0);
+        for (Index r = 0; r < length; ++r) pstoreu(to + (j + r) * lead + i, block.packet[r]);
       }
     }
   }
@@ -238,13 +244,13 @@ void pack(T* to, View<T> from, Index rows, Index columns, Index lead) {
   }
 }
 
-// Rows in tiles of equal height, give or take one.
+// Rows in tiles of equal height, give or take one: the first ones are the higher ones.
 struct Rows {
-  Index m, tiles;
+  Index tiles, height, higher;
 
-  explicit Rows(Index m) : m(m), tiles((m + tile_rows - 1) / tile_rows) {}
-  Index first(Index t) const { return t * m / tiles; }
-  Index count(Index t) const { return first(t + 1) - first(t); }
+  explicit Rows(Index m) : tiles((m + tile_rows - 1) / tile_rows), height(m / tiles), higher(m % tiles) {}
+  Index first(Index t) const { return t * height + std::min(t, higher); }
+  Index count(Index t) const { return height + (t < higher ? 1 : 0); }
 };
 
 // One block: k steps, for which panels of b stay in the cache.
@@ -262,7 +268,7 @@ void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index
     const Index columns = std::min(panel, n - j), packets = columns > width<T> ? 2 : 1, padded = packets * width<T>;
     const T* b_panel = b.data + j;
     Index b_row = b.row;
-    if (pack_b || columns < padded) {
+    if (pack_b || (columns < padded && !parts_are_fast)) {
       T* packed = scratch<T>(1, k * padded);
       pack(packed, View<T>{b.data + j * b.column, b.column, b.row}, columns, k, padded);
       b_panel = packed;
@@ -309,10 +315,9 @@ void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool trans
   const Result<T> result{c, n, start, row};
   const View<T> A = transpose_a ? View<T>{a, 1, m} : View<T>{a, k, 1};
   const View<T> B = transpose_b ? View<T>{b, 1, k} : View<T>{b, n, 1};
-  const int threads = thread_count();
-  if (threads == 1 || double(m) * double(k) * double(n) < parallel_products) {
-    return serial_product(result, A, B, m, k, n);
-  }
+  const bool large = double(m) * double(k) * double(n) >= parallel_products;
+  const int threads = large ? thread_count() : 1;
+  if (threads == 1) return serial_product(result, A, B, m, k, n);
   const bool by_rows = m > n;
   const Index grain = by_rows ? tile_rows : tile_packets * width<T>;
   const Index grains = ((by_rows ? m : n) + grain - 1) / grain, parts = std::min<Index>(threads, grains);
