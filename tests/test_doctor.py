@@ -277,6 +277,22 @@ def test_tiny_and_odd_data_give_a_verdict(X: np.ndarray, y: list[int]) -> None:
         assert isinstance(model.fit(X, y, epochs=2, progress=False).diagnose(), list)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e307])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "mse"])
+def test_numbers_too_large_for_their_squares(rng: np.random.Generator, loss: str, scale: float) -> None:
+    X, X_dev = rng.uniform(-10, 10, size=(60, 5)) * scale, rng.uniform(-10, 10, size=(20, 5)) * scale
+    y, y_dev = (np.arange(60) % 3, np.arange(20) % 3) if loss != "mse" else (rng.normal(size=60), rng.normal(size=20))
+    model = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(1 + 2 * (loss != "mse"))], 5, loss, dtype="float64")
+    assert gp.diagnose(model, X, y)[0].tag == "unnormalized_inputs"
+    history = model.fit(X, y, validation_data=(X_dev, y_dev), epochs=3)
+    assert history.diagnose()[0].tag == "unnormalized_inputs"
+    assert "NaN" not in history.to_json() and "Infinity" not in history.to_json()
+    if loss == "mse":  # targets of that size
+        history = model.copy().fit(X / scale, y * scale, epochs=2)
+        assert all(str(symptom) for symptom in history.diagnose())
+
+
 def test_layers_of_your_own(healthy: Setup) -> None:
     class Half(gp.Layer):
         def forward(self, x: np.ndarray, parameters: dict[str, np.ndarray], training: bool) -> tuple[np.ndarray, Any]:

@@ -153,10 +153,12 @@ class MeanSquaredError(Loss):
         return _values(y, m, n_out, dtype)
 
     def expected_initial(self, targets: Array, n_out: int) -> float:
-        return float(np.mean(np.square(targets, dtype=np.float64)))
+        with np.errstate(over="ignore"):
+            return float(np.mean(np.square(targets, dtype=np.float64)))
 
     def best_constant(self, targets: Array, n_out: int) -> float:
-        return float(np.mean(np.var(targets, axis=0, dtype=np.float64)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.mean(np.var(targets, axis=0, dtype=np.float64)))
 
     def predict(self, scores: Array) -> Array:
         return _flat(scores)

@@ -36,13 +36,16 @@ def baseline(model: Sequential, X: Array, targets: Array) -> dict[str, Any]:
     distances = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
     code = codes(model, targets)
     typical = np.median(distances) or 1.0
-    predictions = {
-        "linear": _ridge(products + 1, code),
-        "gaussian kernel": _ridge(np.exp(-distances / typical), code),
-        "nearest neighbours": _neighbours(distances, code),
-    }
-    scores = {name: _score(model, predicted, code) for name, predicted in predictions.items()}
+    with np.errstate(all="ignore"):  # squares of targets may be too large
+        predictions = {
+            "linear": _ridge(products + 1, code),
+            "gaussian kernel": _ridge(np.exp(-distances / typical), code),
+            "nearest neighbours": _neighbours(distances, code),
+        }
+        scores = {name: _score(model, predicted, code) for name, predicted in predictions.items()}
     best = max(scores, key=lambda name: scores[name])
+    if not np.isfinite(scores[best]):
+        return {"score": None, "method": None}
     return {"score": scores[best], "method": best}
 
 

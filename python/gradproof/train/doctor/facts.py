@@ -30,6 +30,7 @@ ROWS = 384  # through the network and the baseline: shares known to 2.5 %, a mil
 _MANY_ROWS = 4096  # for means and deviations
 _VALUES = 2**19  # numbers in these rows in all, 4 MB in float64
 _FEWEST = 64
+_LARGEST = float(np.finfo(np.float64).max)  # stands for a loss that is larger still
 _SAME = 1e-4  # relative difference up to which two units are the same
 _PROBE_STEPS = 10
 _PROBE_FACTORS = (0.1, 1.0, 10.0, 100.0)
@@ -184,7 +185,8 @@ def _inputs(X: Array) -> Facts:
     with np.errstate(all="ignore"):
         mean, std = data.mean(axis=0), data.std(axis=0)
         size = np.sqrt(mean**2 + std**2)
-        varying = std > 1e-9 * np.maximum(np.abs(mean), 1e-300)
+        varying = ~(np.isfinite(std) & (std <= 1e-9 * np.maximum(np.abs(mean), 1e-300)))  # too large varies, too
+        offset = np.sqrt(np.sum(mean[varying] ** 2) / np.sum(std[varying] ** 2)) if varying.any() else 0.0
     return {
         "features": X.shape[1],
         "constant": int(np.count_nonzero(~varying)),
@@ -195,9 +197,7 @@ def _inputs(X: Array) -> Facts:
         "smallest_std": number(float(std[varying].min())) if varying.any() else 0.0,
         "tiny_share": float(np.mean(std[varying] < 0.01 * std.max())) if varying.any() else 0.0,
         "median_std": number(float(np.median(std[varying]))) if varying.any() else 0.0,
-        "offset": number(float(np.sqrt(np.sum(mean[varying] ** 2) / np.sum(std[varying] ** 2))))
-        if varying.any()
-        else 0.0,
+        "offset": number(float(offset)),
     }
 
 
@@ -205,8 +205,8 @@ def _targets(model: Sequential, targets: Array) -> Facts:
     loss, n_out = model._loss, model.output_size
     found: Facts = {
         "chance": number(chance(model, targets)),
-        "expected_loss": number(loss.expected_initial(targets, n_out)),
-        "constant_loss": number(_constant_loss(model, targets)),
+        "expected_loss": min(_LARGEST, loss.expected_initial(targets, n_out)),
+        "constant_loss": min(_LARGEST, _constant_loss(model, targets)),
     }
     if targets.dtype.kind == "i":
         counts = np.bincount(targets, minlength=n_out)
@@ -254,9 +254,10 @@ def _leakage(model: Sequential, X: Array, targets: Array, few: NDArray[np.int64]
 
 def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
     """Per feature the share of its variance that the classes explain, or (for values) that one output does."""
-    centred = X - X.mean(axis=0)
-    total = np.sum(centred**2, axis=0)
     with np.errstate(all="ignore"):
+        centred = X - X.mean(axis=0)
+        total = np.sum(centred**2, axis=0)
+        smallest = 1e-18 * np.maximum(np.sum(X**2, axis=0), 1e-300)
         if targets.dtype.kind == "i":
             order = np.argsort(targets, kind="stable")
             starts = np.flatnonzero(np.diff(targets[order], prepend=-1))
@@ -267,7 +268,7 @@ def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
             values = values - values.mean(axis=0)
             products = (values.T @ centred) ** 2 / np.sum(values**2, axis=0)[:, None]
             shares = np.nanmax(np.vstack([np.zeros(X.shape[1]), products]), axis=0) / total
-    return np.where(total > 1e-18 * np.maximum(np.sum(X**2, axis=0), 1e-300), np.nan_to_num(shares), 0.0)
+    return np.where(total > smallest, np.nan_to_num(shares), 0.0)
 
 
 def _shared(X: Array, validation: Array) -> float:

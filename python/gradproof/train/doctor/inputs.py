@@ -28,10 +28,10 @@ def identical_inputs(case: Start) -> Iterator[Finding]:
 def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
     """`harmed`: whether the run went badly; otherwise the inputs must be further off to be named."""
     inputs = case.inputs
-    if inputs["identical"] or not inputs["median_std"]:
+    names = ("rms", "offset", "median_std")  # None: too large for a number
+    rms, offset, median = (value if (value := inputs[name]) is not None else float("inf") for name in names)
+    if inputs["identical"] or not median:
         return
-    rms, offset = (value if (value := inputs[name]) is not None else float("inf") for name in ("rms", "offset"))
-    median = inputs["median_std"]
     spread = max(inputs["largest_std"] or float("inf"), median) / median
     first_layer_normalizes = case.network["layers"][0][1] == "BatchNorm"
     high = limit.INPUT_RMS if harmed else limit.INPUT_RMS_UNSEEN
