@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import gradproof as gp
 from gradproof.data import Flip, Noise, Normalizer, Rotate, Shift, augment, batches, split
@@ -190,6 +191,8 @@ def test_without_shuffling_rows_stay_in_order() -> None:
     [
         (([1, 2], [1]), {}, ValueError, "y: got 1 rows, expected 2"),
         ((1.0,), {}, ValueError, "X: got a single value"),
+        ((csr_array([[1.0], [0.0]]), [0, 1]), {}, ValueError, r"X: got a sparse matrix \(use .toarray\(\)\)"),
+        (([1, 2], np.array([1, "a"], object), (1, 1)), {}, TypeError, "y: got labels that cannot be compared"),
         (([1, 2, 3], None, (60, 20)), {}, ValueError, "add up to 80, expected 100 .*, 1 or 3"),
         (([1, 2, 3], None, (60, -20, 60)), {}, ValueError, "sizes: got -20"),
         (([1, 2, 3], None, 60), {}, TypeError, "sizes: got 60"),
@@ -243,6 +246,7 @@ def test_batches_that_are_not_shuffled_are_views() -> None:
     [
         (([1, 2], [1]), {}, "y: got 1 rows"),
         ((3,), {}, "X: got a single value"),
+        ((csr_array([[1.0], [0.0]]),), {}, r"X: got a sparse matrix \(use .toarray\(\)\)"),
         (([1, 2], None, 0), {}, "batch_size: got 0"),
         (([1, 2],), {"epoch": -1}, "epoch: got -1"),
         (([1, 2],), {"seed": 2**64}, "seed: got"),

@@ -273,6 +273,12 @@ class TestModelStep:
             model.step(X, y + 0.5, optimizer, state)
         with pytest.raises(TypeError, match="state: got"):
             model.step(X, y, optimizer, None)
+        for rate in ("fast", True, [0.1]):
+            with pytest.raises(TypeError, match="learning_rate: got"):
+                model.step(X, y, optimizer, state, rate)
+        for wrong, message in ((None, "got None"), ("adam", "got 'adam'"), (Adam, "got the class Adam")):
+            with pytest.raises(TypeError, match=f"optimizer: {message}, expected an optimizer"):
+                model.step(X, y, wrong, state)
         assert everything(model, state) == before
 
     def test_targets_out_of_range_are_refused(self, dtype: str, data: Any):

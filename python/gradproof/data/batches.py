@@ -82,5 +82,6 @@ def batches(
 def _rows(value: Any, name: str) -> Array:
     array = np.asanyarray(value)
     if array.ndim == 0:
-        raise ValueError(f"{name}: got a single value, expected an array with one row per sample")
+        given = "a sparse matrix (use .toarray())" if hasattr(value, "toarray") else "a single value"
+        raise ValueError(f"{name}: got {given}, expected an array with one row per sample")
     return array

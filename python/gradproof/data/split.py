@@ -64,6 +64,8 @@ def split(
     for (name, _), array in zip(named, arrays, strict=True):
         if array.ndim == 0 or len(array) != len(arrays[0]):
             given = f"{len(array)} rows" if array.ndim else "a single value"
+            if not array.ndim and hasattr(array.item(), "toarray"):
+                given = "a sparse matrix (use .toarray())"
             expected = f"{len(arrays[0])} rows as in X" if arrays[0].ndim else "an array with one row per sample"
             raise ValueError(f"{name}: got {given}, expected {expected}")
     counts = _counts(sizes, len(arrays[0]))
@@ -110,7 +112,10 @@ def _classes(y: Array | None, parts: int, stratify: bool | None) -> NDArray[np.i
             return None
         given = "no y" if y is None else f"y of dtype {y.dtype} and shape {y.shape}"
         raise ValueError(f"stratify: got True with {given}, expected labels of shape (m,)")
-    labels, classes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    try:
+        labels, classes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    except TypeError as error:  # such as 1 and "a"
+        raise TypeError(f"y: got labels that cannot be compared ({error}); stratify=False does not ask") from error
     if counts.min() < parts:
         if stratify is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,9 @@ class Options:
         if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
             raise TypeError(f"schedule: got {schedule!r}, expected one of gp.schedules, or a function of the epoch")
         flag(shuffle, "shuffle")
-        names = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+        names = tuple(frozen) if isinstance(frozen, Iterable) and not isinstance(frozen, str) else frozen
         frozen_runs(names, model.layout)
+        names = (names,) if isinstance(names, str) else names
         if batch_size is None:
             batch_size = m if m <= FULL_BATCH else BATCH
         return cls(

@@ -149,10 +149,18 @@ def weights(model: Sequential, targets: Array, sample_weight: Any, class_weight:
             raise ValueError("sample_weight: got only zeros, expected a row that counts")
     if class_weight is not None:
         by_row = _class_weights(model, targets, class_weight)
-        product = by_row if product is None else product * by_row
+        with np.errstate(over="ignore"):  # refused below
+            product = by_row if product is None else product * by_row
         if not product.any():
             raise ValueError("class_weight: with these weights no row counts, expected a class that occurs above 0")
-    return None if product is None else validate.finite(product, model.dtype, "sample_weight")
+    if product is None:
+        return None
+    with np.errstate(over="ignore"):
+        if not np.isfinite(product.sum()):
+            raise ValueError(
+                "sample_weight: the weights add up to more than float64 can hold; only their ratios matter"
+            )
+    return validate.finite(product, model.dtype, "sample_weight")
 
 
 def _class_weights(model: Sequential, targets: Array, class_weight: Any) -> Array:

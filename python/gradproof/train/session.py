@@ -110,11 +110,15 @@ class Session:
     def step(self, x: Any, y: Any, learning_rate: float | None) -> float | None:
         """One step on a batch that is as the core wants it; None, and nothing done, for any other."""
         model, state = self.model, self.state
+        if learning_rate is None:
+            learning_rate = self.optimizer.learning_rate
+        elif type(learning_rate) is not float:  # a float is checked by the core
+            learning_rate = valid_rate(learning_rate, "learning_rate")
         loss = _core.training_step(
             self._core,
             x,
             y,
-            self.optimizer.learning_rate if learning_rate is None else learning_rate,
+            learning_rate,
             model._l1,
             model._l2,
             state.step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,9 @@ class Step:
         self.model = model
         self.X = model._inputs(X)
         self.targets = model._targets(y, len(self.X))
+        if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
+            given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else repr(optimizer)
+            raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         self.optimizer = optimizer
         self.state = state
         self.weights = None if weights is None else sample_weights(weights, len(self.X), model.dtype)
@@ -188,6 +191,8 @@ def frozen_runs(names: Sequence[str], layout: Layout) -> Runs:
     """``(start, stop)`` of the tensors that are called so, or belong to a layer that is."""
     if isinstance(names, str):
         names = (names,)
+    if not isinstance(names, Iterable):
+        raise TypeError(f"frozen: got {names!r}, expected a list of names of tensors or layers")
     runs: list[tuple[int, int]] = []
     for name in names:
         found = [entry for entry in layout.slices if name in (entry.name, entry.name.rpartition(".")[0])]
