@@ -358,6 +358,8 @@ class TestDisk:
         before = model.copy()
         with pytest.raises(FileNotFoundError, match="there is no folder"):
             model.fit(X, y, epochs=2, callbacks=[Checkpoint(tmp_path / "none" / "run")])
+        with pytest.raises(IsADirectoryError, match="a folder; expected the path of a file"):
+            model.fit(X, y, epochs=2, callbacks=[Checkpoint(tmp_path)])
         assert_same(model, before)
 
 

@@ -177,9 +177,14 @@ class TestExitStatus:
             (["--validation", "120"], "--validation: got 120"),
             (["--validation", "0"], "--validation: got 0"),
             (["--validation", "0.001"], "--validation: sizes"),
-            (["--validation", "none.npz"], "none.npz"),
+            (["--validation", "none.npz"], "--validation: cannot read 'none.npz'"),
+            (["--validation", "none.txt"], "--validation: 'none.txt', expected"),
             (["--save", "none/net"], "--save: 'none/net', but there is no folder"),
+            (["--csv", "none/table"], "--csv: 'none/table', but there is no folder"),
+            (["--json", "none/lines"], "--json: 'none/lines', but there is no folder"),
+            (["--html", "."], "--html: '.' is a folder, expected a file"),
             (["--checkpoint", "none/net"], "there is no folder"),
+            (["--checkpoint", "."], "a folder; expected the path of a file"),
         ],
     )
     def test_bad_input(self, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):

@@ -73,8 +73,11 @@ def _called(module: str, function: str, spec: str) -> tuple[Sequential, Array | 
     return (model, None, None) if X is None and y is None else (model, *_samples(X, y, f"MODEL: {spec!r}"))
 
 
-def load_data(path: str, labels: str | None) -> tuple[Array, Array]:
-    """Inputs and targets from ``digits``, a .npz (X, y), a .npy with `labels`, or a .csv (targets last)."""
+def load_data(path: str, labels: str | None, option: str = "--data") -> tuple[Array, Array]:
+    """Inputs and targets from ``digits``, a .npz (X, y), a .npy with `labels`, or a .csv (targets last).
+
+    `option` is named in errors.
+    """
     if path == "digits":
         if labels is not None:
             raise InputError("--labels: not with the digits, which have labels of their own")
@@ -83,13 +86,13 @@ def load_data(path: str, labels: str | None) -> tuple[Array, Array]:
     if suffix == ".npy":
         if labels is None:
             raise InputError(f"--labels: missing; the targets of {path!r} are in a .npy file of their own")
-        X, y = (_read(option, load.load_npy, name) for option, name in (("--data", path), ("--labels", labels)))
-        return _samples(X, y, "--data")
+        X, y = (_read(source, load.load_npy, name) for source, name in ((option, path), ("--labels", labels)))
+        return _samples(X, y, option)
     if suffix not in _TABLES:
-        raise InputError(f"--data: {path!r}, expected 'digits' or a file ending in .npz, .npy or .csv")
+        raise InputError(f"{option}: {path!r}, expected 'digits' or a file ending in .npz, .npy or .csv")
     if labels is not None:
         raise InputError(f"--labels: not with {path!r}, which holds its own targets")
-    X, y = _read("--data", _TABLES[suffix], path)
+    X, y = _read(option, _TABLES[suffix], path)
     return X, y
 
 

@@ -57,8 +57,9 @@ def train(options: argparse.Namespace, model: Sequential, X: Any, y: Any, say: C
         callbacks.append(EarlyStopping(patience=options.patience))
     if options.checkpoint:
         callbacks.append(Checkpoint(options.checkpoint))
-    if options.save:
-        _check_folder("--save", options.save)
+    for name in ("save", "csv", "json", "html"):
+        if getattr(options, name):
+            _check_file(f"--{name}", getattr(options, name))
     history = model.fit(
         X,
         y,
@@ -119,7 +120,7 @@ def _divided(options: argparse.Namespace, X: Any, y: Any) -> tuple[Any, Any, Any
     if given is None:
         return X, y, None
     if not _is_number(given):
-        return X, y, load_data(given, None)
+        return X, y, load_data(given, None, "--validation")
     share = float(given) if float(given) < 1 else float(given) / 100
     if not 0 < share < 1:
         raise InputError(f"--validation: got {given}, expected a share such as 0.2, percents such as 20, or a file")
@@ -162,7 +163,10 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _check_folder(option: str, path: str) -> None:
+def _check_file(option: str, path: str) -> None:
+    """To be known before the training, not after it."""
+    if os.path.isdir(path):
+        raise InputError(f"{option}: {path!r} is a folder, expected a file")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise InputError(f"{option}: {path!r}, but there is no folder {folder!r}")

@@ -54,8 +54,11 @@ class Checkpoint(Callback):
 
     def on_train_begin(self, model: Sequential, run: Run) -> None:
         self._monitored.best = None
+        # To be known before an epoch has been spent.
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(f"path is {os.fspath(self.path)!r}, a folder; expected the path of a file")
         folder = os.path.dirname(os.path.realpath(self.path))
-        if not os.path.isdir(folder):  # to be known before an epoch has been spent
+        if not os.path.isdir(folder):
             raise FileNotFoundError(f"path is {os.fspath(self.path)!r}, but there is no folder {folder!r}")
 
     def on_epoch_end(self, model: Sequential, run: Run) -> None:
