@@ -470,3 +470,26 @@ def test_what_the_loss_raises_at_the_point_comes_through():
 
     with pytest.raises(ZeroDivisionError, match="at the point"):
         gp.check_gradients(loss, smooth_gradient, POINT)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_parameters_that_are_not_finite_are_said_and_nothing_else(value):
+    x = np.array([1.0, value, 2.0])
+
+    def loss(x):
+        return float(np.sum(np.where(np.isfinite(x), x, 0.0) ** 2))
+
+    report = gp.check_gradients(loss, lambda x: 2 * np.where(np.isfinite(x), x, 0.0), x, progress=False)
+    assert report.verdict == "nonfinite"
+    assert [finding.cause for finding in report.findings] == ["nonfinite"]
+    assert "cannot be moved" in report.findings[0].message and report.findings[0].evidence["indices"] == [[1]]
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5, -1.0])
+def test_the_mean_slope_of_a_sawtooth_is_not_its_slope(wrong):
+    x = np.array([0.3, -4.827, 7.1])
+    report = gp.check_gradients(
+        lambda x: float((x % 1.7).sum()), lambda x: np.array([1.0, wrong, 1.0]), x, progress=False
+    )
+    assert report.verdict == "fail" and report.tensors["params"].mismatched == 1
+    assert gp.check_gradients(lambda x: float((x % 1.7).sum()), np.ones(3), x, progress=False).verdict == "pass"

@@ -65,7 +65,7 @@ def examine(problem: Problem, rng: np.random.Generator) -> Contracts:
     values = [problem.value()]
     analytic = problem.gradient()
     known = Contracts(values[0], analytic)
-    if not _finite(problem, known):
+    if not _finite(problem, known) or not _finite_parameters(problem, known):
         return known
     gradients = [analytic]
     for repeat in range(1, REPEATS):
@@ -133,6 +133,23 @@ def _finite(problem: Problem, known: Contracts) -> bool:
             message = (
                 f"{name}: the gradient is not finite in {len(bad)} of {array.size} entries, first {name}{where} = "
                 f"{array[tuple(bad[0])]}. Look for a division by zero, a logarithm or root of zero, or an overflow."
+            )
+            evidence = {"indices": [[int(i) for i in index] for index in bad[:20]], "count": len(bad)}
+            known.findings.append(Finding("nonfinite", name, message, 1.0, evidence))
+    if known.findings:
+        known.verdict = Verdict.NONFINITE
+    return known.verdict is None
+
+
+def _finite_parameters(problem: Problem, known: Contracts) -> bool:
+    for name, array in zip(problem.parameters.names, problem.parameters.arrays, strict=True):
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
+            message = (
+                f"{name}: the parameters themselves are not finite in {len(bad)} of {array.size} entries, first "
+                f"{name}{where} = {array[tuple(bad[0])]}: such entries cannot be moved. Put them into the function as "
+                "constants, or use a large finite number."
             )
             evidence = {"indices": [[int(i) for i in index] for index in bad[:20]], "count": len(bad)}
             known.findings.append(Finding("nonfinite", name, message, 1.0, evidence))

@@ -18,6 +18,7 @@ from gradproof.check.tensor_report import Status
 
 EVALUATIONS: Final = 120  # per ladder, at most
 ROUNDS: Final = 16
+COARSEST: Final = 2.0**-4  # spacing of jumps by rounding, relative to the parameter
 
 
 class Suspect(NamedTuple):
@@ -284,7 +285,8 @@ def _coarse_part(ladder: _Ladder, slopes: _Slopes) -> float:
     if len(wide) < 2 or not narrow:
         return 0.0
     largest = [0.0, 0.0]
-    spacing, widest = narrow[-1] / 8, wide[-1]
+    # Jumps as far apart as the parameter is large are not rounding, but the function.
+    spacing, widest = narrow[-1] / 8, min(wide[-1], COARSEST * ladder.suspect.scale)
     while spacing < widest and min(largest) == 0.0:
         for i, side in enumerate((1.0, -1.0)):
             values = [ladder.value(side * k * spacing)[0] for k in range(1, 8)]
