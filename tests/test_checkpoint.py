@@ -466,3 +466,31 @@ class TestKilled:
         assert reached == sorted(reached) and len(set(reached)) > 30
         assert finish(start(killed, "never", 0, epochs)) == 0
         assert_same_results(whole, killed)
+
+
+class TestMorePatience:
+    """A run that had ended by itself, resumed with more patience, or with another number to go by."""
+
+    def run(self, path, patience, **keywords):
+        rng = np.random.default_rng(0)
+        X, y = rng.normal(size=(60, 5)), rng.integers(0, 2, 60)
+        model = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(2)], 5, "softmax_cross_entropy", seed=0)
+        callbacks = [gp.callbacks.EarlyStopping(patience=patience, restore_best=False), gp.callbacks.Checkpoint(path)]
+        options = {"epochs": 60, "batch_size": 8, "optimizer": gp.Adam(0.02)}
+        options |= {"validation_data": (X[:20] + 1, y[:20]), "resume": path, "callbacks": callbacks}
+        return model.fit(X, y, **(options | keywords)), model.theta
+
+    def test_it_goes_on_as_if_it_had_had_it_from_the_start(self, tmp_path):
+        short, _ = self.run(tmp_path / "a", 3)
+        again, _ = self.run(tmp_path / "a", 3)
+        assert short.stopped == again.stopped == "early stopping" and short.epochs == again.epochs
+        resumed, theta = self.run(tmp_path / "a", 12)
+        whole, expected = self.run(tmp_path / "b", 12)
+        assert len(resumed.epochs) > len(short.epochs)
+        assert resumed.epochs == whole.epochs
+        np.testing.assert_array_equal(theta, expected)
+
+    def test_the_best_of_another_column_begins_anew(self, tmp_path):
+        self.run(tmp_path / "a", 50, epochs=5)
+        with pytest.warns(UserWarning, match="val_loss.*loss"):
+            self.run(tmp_path / "a", 50, epochs=8, validation_data=None)

@@ -457,3 +457,30 @@ def test_memory_does_not_grow(data: Any, dtype: str):
     finally:
         tracemalloc.stop()
     assert len(model._workspaces) == 1
+
+
+@pytest.mark.parametrize("python_layer", [False, True])
+def test_the_penalty_of_a_loop_of_ones_own_is_that_of_fit(dtype, python_layer):
+    """With rows=, the penalty is divided by the rows of the training set, whatever the batch."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 6)), rng.integers(0, 3, 50)
+
+    class Same(gp.Layer):
+        def build(self, n_in, rng):
+            return {}
+
+        def forward(self, x, parameters, training):
+            return x, None
+
+        def backward(self, dy, cache, parameters):
+            return dy, {}
+
+    layers = [gp.Dense(8), gp.ReLU(), *([Same()] if python_layer else []), gp.Dense(3)]
+    model = gp.Sequential(layers, 6, "softmax_cross_entropy", l2=5.0, l1=0.1, dtype=dtype, seed=0)
+    twin, optimizer = model.copy(), gp.SGD(0.1)
+    model.fit(X, y, epochs=3, batch_size=16, optimizer=optimizer, seed=1)
+    state = optimizer.init(twin.theta)
+    for epoch in range(3):
+        for x, t in gp.data.batches(X, y, 16, seed=1, epoch=epoch):
+            twin.step(x, t, optimizer, state, rows=len(X))
+    np.testing.assert_allclose(twin.theta, model.theta, rtol=1e-5 if dtype == "float32" else 1e-13)

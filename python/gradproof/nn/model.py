@@ -85,13 +85,22 @@ class Sequential(Network):
             key: value for key, value in self.__dict__.items() if key not in ("_segments", "_workspaces", "_session")
         }
 
-    def step(self, x: ArrayLike, y: ArrayLike, optimizer: Any, state: Any, learning_rate: float | None = None) -> float:
+    def step(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        optimizer: Any,
+        state: Any,
+        learning_rate: float | None = None,
+        *,
+        rows: int | None = None,
+    ) -> float:
         session = self._session
-        if session is not None and session.serves(optimizer, state, ()):
+        if session is not None and rows is None and session.serves(optimizer, state, ()):
             loss = session.step(x, y, learning_rate)
             if loss is not None:
                 return loss
-        return super().step(x, y, optimizer, state, learning_rate)
+        return super().step(x, y, optimizer, state, learning_rate, rows=rows)
 
     step.__doc__ = Network.step.__doc__
 

@@ -166,7 +166,16 @@ class Network(State):
 
     # ---------------------------------------------------------------- training
 
-    def step(self, x: ArrayLike, y: ArrayLike, optimizer: Any, state: Any, learning_rate: float | None = None) -> float:
+    def step(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        optimizer: Any,
+        state: Any,
+        learning_rate: float | None = None,
+        *,
+        rows: int | None = None,
+    ) -> float:
         """One forward, backward and update on one batch, for training loops of your own.
 
         Parameters
@@ -177,6 +186,8 @@ class Network(State):
             Such as ``gp.Adam(1e-3)``, and ``optimizer.init(model.theta)``.
         learning_rate : float, optional
             Of this step; the optimizer's own if not given.
+        rows : int, optional
+            M, the number of rows of the training set, which the penalty is divided by; those of the batch if not given.
 
         Returns
         -------
@@ -190,12 +201,12 @@ class Network(State):
 
         Examples
         --------
-        >>> for x, y in batches:
-        ...     loss = model.step(x, y, optimizer, state)
+        >>> for x, t in gp.data.batches(X, y, 64, epoch=epoch):
+        ...     loss = model.step(x, t, optimizer, state, rows=len(X))
         """
         from gradproof.train.step import Step
 
-        step = Step(self, x, y, optimizer, state)
+        step = Step(self, x, y, optimizer, state, rows=rows)
         m = len(step.X)
         return float(step.run(np.arange(m), m, learning_rate)[0].sum())
 

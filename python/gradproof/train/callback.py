@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from gradproof.train.run import Run
 
 
+EARLY = "early stopping"  # history.stopped of a run that a callback ended because it did not get better
+
+
 class Callback:
     """Something that is told how a training run goes; override what is needed.
 
@@ -20,6 +23,11 @@ class Callback:
 
     #: Callbacks with a larger number are called later; those that save what the others keep come last.
     order = 0
+
+    @property
+    def waiting(self) -> bool | None:
+        """Of those that end a run when it gets no better: whether they would let it go on. None: not one of those."""
+        return None
 
     def on_train_begin(self, model: Sequential, run: Run) -> None:
         """Before the first epoch; of a resumed run, after everything has been restored."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gradproof.nn import serialize, validate
 from gradproof.train import options
-from gradproof.train.callback import Callback
+from gradproof.train.callback import EARLY, Callback
 from gradproof.train.history import History
 
 if TYPE_CHECKING:
@@ -87,14 +87,16 @@ class Found:
         run.state.step = self.step
         self.history.settings |= run.history.settings
         run.history = self.history
-        if self.stopping is not None:
-            run.stop(*self.stopping)
 
-    def restore(self, callbacks: Sequence[Callback]) -> None:
-        """Give the callbacks what they kept; one that is new starts as it is."""
+    def restore(self, callbacks: Sequence[Callback], run: Run) -> None:
+        """Give the callbacks what they kept; one that is new starts as it is. A run that had ended by itself has ended,
+        unless those it ended for have more patience now."""
         for name, callback in _named(callbacks):
             if name in self.callbacks:
                 callback.restore(self.callbacks[name])
+        waiting = [callback.waiting for callback in callbacks if callback.waiting is not None]
+        if self.stopping is not None and not (self.stopping[0] == EARLY and waiting and all(waiting)):
+            run.stop(*self.stopping)
 
 
 def read(path: str | os.PathLike[str], model: Sequential, run: Run) -> Found | None:

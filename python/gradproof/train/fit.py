@@ -151,7 +151,7 @@ def fit(
         for callback in watchers:
             callback.on_train_begin(model, run)
         if found is not None:
-            found.restore(watchers)
+            found.restore(watchers, run)
         feed = Feed(model, samples, division, chosen.optimizer, state, weights, frozen, augment, chosen.seed)
         trainer = _Trainer(model, chosen, run, feed, division, len(samples), weights, watchers, interrupt, shown)
         trainer.evaluation = Evaluation(model, samples if score else None, validation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradproof.nn import validate
-from gradproof.train.callback import Callback
+from gradproof.train.callback import EARLY, Callback
 from gradproof.train.callbacks.monitored import Monitored
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class EarlyStopping(Callback):
     ----------
     best_epoch, best : int, float or None
         The best epoch and its value.
+    waiting : bool
+        Whether there is patience left.
     """
 
     def __init__(
@@ -56,6 +58,11 @@ class EarlyStopping(Callback):
         """The best value so far."""
         return self._monitored.best
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is patience left."""
+        return self._waited < max(self.patience, 1)
+
     def on_train_begin(self, model: Sequential, run: Run) -> None:
         self._start()
 
@@ -67,13 +74,13 @@ class EarlyStopping(Callback):
                 self._weights = {"theta": model.theta.copy(), "buffers": model.buffers.copy()}
             return
         self._waited += 1
-        if self._waited >= self.patience:
+        if not self.waiting:
             name = self._monitored.name(run)
             best = (
                 f"better than the {self.best:.6g} of epoch {self.best_epoch}" if self.best is not None else "a number"
             )
             restored = f"; the weights are those of epoch {self.best_epoch}" if self._weights else ""
-            run.stop("early stopping", f"no {name} of the last {self._waited} epochs is {best}{restored}")
+            run.stop(EARLY, f"no {name} of the last {self._waited} epochs is {best}{restored}")
 
     def on_train_end(self, model: Sequential, run: Run) -> None:
         if self._weights and run.history.stopped not in ("interrupted", "diverged"):

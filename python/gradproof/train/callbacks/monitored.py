@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from math import inf, isnan
 from typing import Any
 
@@ -29,6 +30,7 @@ class Monitored:
         self.monitor = monitor
         self.min_delta = validate.nonnegative(min_delta, "min_delta")
         self.best: float | None = None
+        self._column: str | None = None  # what `best` is of
 
     def name(self, run: Run) -> str:
         """The column that is looked at."""
@@ -46,6 +48,12 @@ class Monitored:
         if name not in run.logs:
             hint = "; give validation_data" if name.startswith("val_") else ""
             raise ValueError(f"monitor: got {name!r}, expected one of {', '.join(map(repr, run.logs))}{hint}")
+        if self._column not in (None, name) and self.best is not None:
+            warnings.warn(
+                f"monitor: the best so far is of {self._column!r}; that of {name!r} begins anew", stacklevel=2
+            )
+            self.best = None
+        self._column = name
         value = float(run.logs[name])
         sign = -1.0 if name.endswith(LARGER_IS_BETTER) else 1.0
         best = inf if self.best is None else sign * self.best
@@ -56,8 +64,9 @@ class Monitored:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"best": self.best}
+        return {"best": self.best, "column": self._column}
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a checkpoint."""
         self.best = None if state["best"] is None else float(state["best"])
+        self._column = state.get("column")
