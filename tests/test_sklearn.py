@@ -520,3 +520,35 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"pip install gradproof\[sklearn\]"):
         _ = gp.sklearn
+
+
+@pytest.mark.parametrize("weights", [{"no": -1, "yes": 1}, {"no": np.nan, "yes": 1}, {"no": 0, "yes": 0}])
+def test_class_weights_that_cannot_be(weights):
+    X, y = problem("two classes")
+    with pytest.raises(ValueError, match=r"class_weight: got \{'no': .*expected finite numbers >= 0"):
+        MLPClassifier((3,), class_weight=weights).fit(X, y)
+
+
+def test_weights_that_leave_no_row():
+    X, y = problem("two classes")
+    with pytest.raises(ValueError, match="sample_weight: got only zeros, expected a row that counts"):
+        MLPClassifier((3,), class_weight={"no": 0, "yes": 1}).fit(X, y, sample_weight=(y == "no").astype(float))
+    for row in range(len(X)):  # in the validation set or not
+        with pytest.raises(ValueError, match="sample_weight: got only zeros among the rows"):
+            MLPClassifier((3,), early_stopping=True, random_state=0).fit(X, y, sample_weight=np.eye(len(X))[row])
+
+
+def test_a_callback_needs_no_list():
+    X, y = problem("two classes")
+    stop = gp.callbacks.EarlyStopping(monitor="loss", patience=1, min_delta=1e9)
+    assert MLPClassifier((3,), callbacks=stop, random_state=0).fit(X, y).n_iter_ < 5
+    with pytest.raises(TypeError, match="callbacks: got int, expected a list"):
+        MLPClassifier((3,), callbacks=3).fit(X, y)
+
+
+def test_partial_fit_names_what_is_wrong():
+    X, y = problem("two classes")
+    with pytest.raises(ValueError, match="classes: got none, expected all labels"):
+        MLPClassifier((3,)).partial_fit(X, y, classes=[])
+    with pytest.raises(TypeError, match="schedule: got 'cosine', expected one of gp.schedules"):
+        MLPClassifier((3,), schedule="cosine").partial_fit(X, y, classes=["no", "yes"])

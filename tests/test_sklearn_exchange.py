@@ -104,6 +104,10 @@ def test_what_has_no_counterpart_is_refused(rng):
         from_sklearn(poisson)
 
 
+def test_it_is_where_the_documentation_says():
+    assert gp.sklearn.from_sklearn is from_sklearn
+
+
 def test_the_network_can_be_checked(rng):
     X, y = rng.normal(size=(30, 3)), np.arange(30) % 3
     theirs = MLPClassifier(activation="tanh", solver="lbfgs", max_iter=2000, **HIDDEN).fit(X, y)

@@ -13,8 +13,9 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from gradproof.interop.sklearn_base import ATTRIBUTES, MLP, PARAMETERS, dense
+from gradproof.interop.sklearn_exchange import from_sklearn
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]
 
 Array = NDArray[Any]
 
@@ -127,6 +128,8 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             multilabel = type_of_target(y).startswith("multilabel")
             if classes is None and not multilabel:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
+            if classes is not None and not np.size(classes):
+                raise ValueError("classes: got none, expected all labels there are")
             self._set_classes(y if multilabel else np.asarray(classes), multilabel)
         elif classes is not None and not self._multilabel and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")

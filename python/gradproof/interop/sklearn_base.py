@@ -23,6 +23,7 @@ from gradproof.nn.model import Sequential
 from gradproof.train import schedules, streams
 from gradproof.train.batches import Division
 from gradproof.train.optimizers import OptimizerState
+from gradproof.train.options import in_order
 from gradproof.train.step import Step
 
 Array = NDArray[Any]
@@ -238,7 +239,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             epochs=validate.whole(self.max_iter, "max_iter", 1, 2**63 - 1),
             batch_size=self._batch_size(m),
             validation_data=None if validation is None else tuple(validation[:2]),
-            callbacks=[*(self.callbacks or ()), convergence],
+            callbacks=[*in_order(() if self.callbacks is None else self.callbacks), convergence],
             progress=False,
             seed=int(rng.randint(_SEEDS)),
             sample_weight=weights,
@@ -341,6 +342,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"validation_fraction: {fraction:g} of {len(targets)} rows leaves fewer than 2 for validation"
             )
+        if weights is not None and not (parts[0][2].any() and parts[1][2].any()):
+            raise ValueError("sample_weight: got only zeros among the rows for training or among those for validation")
         return [values for part in parts for values in (*part, None)[:3]]
 
     def _convergence(self, validation: Any, chosen: Any) -> Convergence:
@@ -405,6 +408,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     def _weights(self, y: Any, sample_weight: Any) -> Array | None:
         class_weight = getattr(self, "class_weight", None)
         weights = None if class_weight is None else compute_sample_weight(class_weight, y)
+        if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise ValueError(f"class_weight: got {class_weight!r}, expected finite numbers >= 0, not all 0")
         if sample_weight is None:
             return weights
         given = validate.numeric(sample_weight, "sample_weight")
@@ -413,9 +418,10 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         given = validate.finite(np.broadcast_to(given, y.shape[0]), np.dtype(np.float64), "sample_weight")
         if (given < 0).any():
             raise ValueError("sample_weight: got negative values, expected numbers >= 0")
+        given = given if weights is None else weights * given
         if not given.any():
             raise ValueError("sample_weight: got only zeros, expected a row that counts (sample weights are all zero)")
-        return given if weights is None else weights * given
+        return given
 
     def _scores(self, X: Any) -> Array:
         return np.concatenate([self.model_.forward(block) for block in _blocks(X)])

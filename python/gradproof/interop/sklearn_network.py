@@ -130,6 +130,8 @@ def schedule(given: Any, learning_rate: Any, solver: Any, power_t: Any, rows: in
     if given is not None:
         if learning_rate != "constant":
             raise ValueError(f"schedule: got one with learning_rate={learning_rate!r}, expected one or the other")
+        if isinstance(given, type) or not callable(given):
+            raise TypeError(f"schedule: got {given!r}, expected one of gp.schedules, or a function of the epoch")
         return given
     if learning_rate == "constant" or solver != "sgd":
         return None
