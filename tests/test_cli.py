@@ -205,7 +205,12 @@ def test_lecture_and_info(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "cli_models:build", "--data", "X.npy", "--labels", "data.npz"], "--labels: cannot read 'data.npz'"),
         (["check", "--data", "digits", "--labels", "y.npy"], "--labels"),
         (["check", "cli_models:build", "--data", "digits"], "64 features, expected 4"),
-        (["check", "cli_models:with_data", "--html", "missing/r.html"], "missing"),
+        (
+            ["check", "cli_models:broken", "--html", "missing/r.html"],
+            "--html: 'missing/r.html', but there is no folder",
+        ),
+        (["check", "cli_models:broken", "--junit", "."], "--junit: '.' is a folder"),
+        (["check", ""], "MODEL: '' is neither"),
     ],
 )
 def test_bad_input_is_told_without_a_traceback(

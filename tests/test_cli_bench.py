@@ -43,3 +43,9 @@ def test_numpy_does_the_same_work(monkeypatch):
     ours, theirs = ends
     assert np.any(ours != subject((6, 5, 3), 8, True, "float64")[0].theta)
     np.testing.assert_allclose(theirs, ours, rtol=1e-6, atol=1e-8)
+
+
+def test_where_the_figures_go_is_looked_at_first(monkeypatch, capsys):
+    monkeypatch.setattr(cli_bench, "bench", None)
+    assert cli.main(["bench", "--json", "none/figures.json"]) == cli.USAGE
+    assert "--json: 'none/figures.json', but there is no folder" in capsys.readouterr().err

@@ -92,6 +92,7 @@ def test_what_it_finds_is_its_status(capsys):
         (["-p", "depth=integer:1:3"], "expected one of learning_rate"),
         (["tune_models:build", "--data", "data.npz", "--validation", "3"], "validation: got 3"),
         (["tune_models:score", "--storage", "nowhere/a.journal"], "there is no folder"),
+        (["tune_models:broken", "--csv", "nowhere/a.csv"], "--csv: 'nowhere/a.csv', but there is no folder"),
         (["tune_models:score", "--jobs", "0"], "n_jobs: got 0"),
     ],
 )

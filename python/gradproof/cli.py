@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradproof import cli_bench, cli_train, cli_tune
 from gradproof.cli_errors import InputError, told
-from gradproof.cli_inputs import demo_model, load_data, load_model, rows
+from gradproof.cli_inputs import demo_model, load_data, load_model, rows, writable
 from gradproof.cli_types import count, counts, positive
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PASS, FAIL, USAGE, INCONCLUSIVE = range(4)
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 STATUS = {"pass": PASS, "inconclusive": INCONCLUSIVE}  # every other verdict: FAIL
 PAGE = "gradproof-report.html"  # where the main job writes its page
+OUTPUTS = ("save", "csv", "json", "junit", "html")  # options that name a file to write
 WIDTH = 110  # of output that does not go to a terminal
 
 DESCRIPTION = """\
@@ -85,11 +86,11 @@ def _check(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from gradproof.check.precision import compare_precisions
 
+    if options.model is None and options.html is None:
+        options.html = PAGE
     model, X, y = _subject(options)
     label = options.model or f"a network on {len(X)} digits"
     report = compare_precisions(model, X, y, dropout=options.dropout, seed=options.seed, label=label)
-    if options.model is None and options.html is None:
-        options.html = PAGE
     return _deliver(report, options)
 
 
@@ -111,6 +112,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
+    _check_outputs(options)
     result = cli_tune.tune(options)
     if not options.quiet:
         _print(result)
@@ -143,6 +145,7 @@ def _lecture(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    _check_outputs(options)
     rows = cli_bench.bench(options)
     _print(cli_bench.table(rows))
     _print(
@@ -158,11 +161,18 @@ def _info(options: argparse.Namespace) -> int:
     return PASS
 
 
+def _check_outputs(options: argparse.Namespace) -> None:
+    for name in OUTPUTS:
+        if getattr(options, name, None):
+            writable(f"--{name}", getattr(options, name))
+
+
 def _subject(options: argparse.Namespace) -> tuple[Sequential, Any, Any]:
     """The model and the rows to check it on."""
-    model, X, y = load_model(options.model) if options.model else (demo_model(), None, None)
+    _check_outputs(options)
+    model, X, y = (demo_model(), None, None) if options.model is None else load_model(options.model)
     if options.data is None and X is None:
-        if options.model:
+        if options.model is not None:
             raise InputError("--data: missing; the model came without data")
         options.data = "digits"
     if options.data is not None:

@@ -112,6 +112,19 @@ def _samples(X: Any, y: Any, source: str) -> tuple[Array, Array]:
         raise InputError(f"{source}: {error}") from error
 
 
+def writable(option: str, path: str) -> None:
+    """Whether a file can be written: to be known before the work, not after it."""
+    if os.path.isdir(path):
+        raise InputError(f"{option}: {path!r} is a folder, expected a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        return  # /dev/stdout
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise InputError(f"{option}: {path!r}, but there is no folder {folder!r}")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{option}: {path!r}, but nothing can be written to {folder!r}")
+
+
 def rows(X: Array, y: Array, count: int, seed: int) -> tuple[Array, Array]:
     """`count` rows drawn at random, in their order in the file; all of them if `count` is 0 or too large."""
     if count == 0 or count >= len(X):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 from math import ceil, isfinite
@@ -57,9 +56,6 @@ def train(options: argparse.Namespace, model: Sequential, X: Any, y: Any, say: C
         callbacks.append(EarlyStopping(patience=options.patience))
     if options.checkpoint:
         callbacks.append(Checkpoint(options.checkpoint))
-    for name in ("save", "csv", "json", "html"):
-        if getattr(options, name):
-            _check_file(f"--{name}", getattr(options, name))
     history = model.fit(
         X,
         y,
@@ -161,12 +157,3 @@ def _is_number(text: str) -> bool:
         return isfinite(float(text))
     except ValueError:
         return False
-
-
-def _check_file(option: str, path: str) -> None:
-    """To be known before the training, not after it."""
-    if os.path.isdir(path):
-        raise InputError(f"{option}: {path!r} is a folder, expected a file")
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise InputError(f"{option}: {path!r}, but there is no folder {folder!r}")
