@@ -192,6 +192,40 @@ def test_rows_that_repeat_by_nature_are_no_leak() -> None:
     assert gp.diagnose(model, X[:300], y[:300], validation_data=(X[300:], y[300:])) == []
 
 
+def test_rows_of_categories_are_no_leak_and_copies_are(rng: np.random.Generator) -> None:
+    def tags(X: np.ndarray) -> list[str]:
+        model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], X.shape[1], "softmax_cross_entropy")
+        y = (X @ np.arange(X.shape[1]) > np.median(X @ np.arange(X.shape[1]))).astype(int)
+        found = gp.diagnose(model, X[:560], y[:560], validation_data=(X[560:], y[560:]))
+        return [symptom.tag for symptom in found]
+
+    assert tags(np.eye(8)[rng.integers(0, 8, (800, 3))].reshape(800, 24)) == []  # 512 different rows
+    assert tags(rng.integers(0, 3, (800, 5)) - 1.0) == []  # 243
+    twice = np.repeat(rng.integers(0, 17, (400, 20)) / 8.0 - 1, 2, axis=0)  # resampled before the split
+    assert tags(rng.permutation(twice)) == ["label_leakage"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_law_that_one_feature_dominates_is_no_leak_and_a_copy_is(rng: np.random.Generator, noise: float) -> None:
+    X = rng.normal(size=(600, 3))
+    for weight in (5.0, 15.0):
+        y = weight * X[:, 0] + 0.3 * X[:, 1] - 0.2 * X[:, 2] ** 2
+        assert gp.diagnose(gp.Sequential([gp.Dense(1, 0.01)], 3, "mse"), X, y) == []
+    y = X[:, 0] ** 2 + X[:, 1] + rng.normal(size=600)
+    leaky = np.column_stack([X, (y + noise * rng.normal(size=600)) / y.std()])
+    (symptom,) = gp.diagnose(gp.Sequential([gp.Dense(1, 0.01)], 4, "mse"), leaky, y)
+    assert symptom.tag == "label_leakage" and symptom.evidence["feature"] == 3
+
+
+def test_classes_far_apart_in_one_feature_are_no_leak(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2, 400)
+    X = np.column_stack([2.0 * y - 1, 0 * y]) + rng.normal(size=(400, 2)) * [0.1, 1.0]
+    model = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(2)], 2, "softmax_cross_entropy")
+    assert gp.diagnose(model, X, y) == []
+    X[:, 0] = 2.0 * y - 1
+    assert [symptom.tag for symptom in gp.diagnose(model, X, y)] == ["label_leakage"]
+
+
 def test_one_feature_that_honestly_decides_is_no_leak(rng: np.random.Generator) -> None:
     X = rng.normal(size=(300, 4))
     model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], 4, "softmax_cross_entropy")

@@ -22,31 +22,40 @@ _NEIGHBOURS = 5
 
 def baseline(model: Sequential, X: Array, targets: Array) -> dict[str, Any]:
     """The best score (accuracy, or R² for ``mse``) of the simple methods, and which one had it."""
-    if len(X) < 10:
+    code = codes(model, targets)
+    scores = {name: _score(model, predicted, code) for name, predicted in _predictions(X, code).items()}
+    best = max(scores, key=lambda name: scores[name], default=None)
+    if best is None or not np.isfinite(scores[best]):
         return {"score": None, "method": None}
+    return {"score": scores[best], "method": best}
+
+
+def predictable(X: Array, values: NDArray[np.float64]) -> float:
+    """The best R² of the simple methods for values, (m, n); 0 if there are too few rows."""
+    return max((_r2(predicted, values) for predicted in _predictions(X, values).values()), default=0.0)
+
+
+def _predictions(X: Array, code: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What every method predicts for each row from all others; nothing where there is nothing to tell from."""
+    if len(X) < 10:
+        return {}
     data = X.astype(np.float64)
     with np.errstate(all="ignore"):
         std = data.std(axis=0)
         varying = std > 1e-9 * np.abs(data).max(axis=0)
         z = (data[:, varying] - data[:, varying].mean(axis=0)) / std[varying]
     if not z.shape[1] or not np.isfinite(z).all():
-        return {"score": None, "method": None}
+        return {}
     products = z @ z.T / z.shape[1]
     squares = np.diag(products)
     distances = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
-    code = codes(model, targets)
     typical = np.median(distances) or 1.0
     with np.errstate(all="ignore"):  # squares of targets may be too large
-        predictions = {
+        return {
             "linear": _ridge(products + 1, code),
             "gaussian kernel": _ridge(np.exp(-distances / typical), code),
             "nearest neighbours": _neighbours(distances, code),
         }
-        scores = {name: _score(model, predicted, code) for name, predicted in predictions.items()}
-    best = max(scores, key=lambda name: scores[name])
-    if not np.isfinite(scores[best]):
-        return {"score": None, "method": None}
-    return {"score": scores[best], "method": best}
 
 
 def chance(model: Sequential, targets: Array) -> float:
@@ -82,8 +91,13 @@ def _neighbours(distances: NDArray[np.float64], code: NDArray[np.float64]) -> ND
 
 def _score(model: Sequential, predicted: NDArray[np.float64], code: NDArray[np.float64]) -> float:
     if model.loss_name == "mse":
-        total = np.sum((code - code.mean(axis=0)) ** 2)
-        return float(1 - np.sum((code - predicted) ** 2) / total) if total > 0 else 0.0
+        return _r2(predicted, code)
     if model.loss_name == "binary_cross_entropy":
         return float(np.mean((predicted > 0.5) == (code > 0.5)))
     return float(np.mean(predicted.argmax(axis=1) == code.argmax(axis=1)))
+
+
+def _r2(predicted: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    with np.errstate(all="ignore"):
+        total = np.sum((values - values.mean(axis=0)) ** 2)
+        return float(1 - np.sum((values - predicted) ** 2) / total) if total > 0 else 0.0

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradproof import _core
 from gradproof.nn.layers import BatchNorm, Dense, Maxout
 from gradproof.nn.plan import Plan
-from gradproof.train.doctor.baseline import baseline, chance
+from gradproof.train.doctor.baseline import baseline, chance, predictable
 from gradproof.train.monitor import ACTIVATION_STATISTICS, _last_ops
 from gradproof.train.samples import take
 
@@ -32,6 +32,7 @@ _VALUES = 2**19  # numbers in these rows in all, 4 MB in float64
 _FEWEST = 64
 _LARGEST = float(np.finfo(np.float64).max)  # stands for a loss that is larger still
 _SAME = 1e-4  # relative difference up to which two units are the same
+_ROUNDING = 1e-10  # share of a variance that is float32's
 _PROBE_STEPS = 10
 _PROBE_FACTORS = (0.1, 1.0, 10.0, 100.0)
 _PROBE_ALWAYS = 2e8  # products that a probe may cost in any case, some milliseconds; beyond that 5 % of training
@@ -249,7 +250,27 @@ def _leakage(model: Sequential, X: Array, targets: Array, few: NDArray[np.int64]
             found["second"] = number(float(shares[rest].max()))
             found["suspects"] = np.flatnonzero(~rest).tolist()[:10]
             found["without"] = baseline(model, X[few][:, rest], targets[few])["score"]
+            if targets.dtype.kind != "i":
+                found["remainder"] = _remainder(X[few].astype(np.float64), best, rest, targets[few])
     return found
+
+
+def _remainder(X: NDArray[np.float64], feature: int, rest: NDArray[np.bool_], targets: Array) -> float | None:
+    """The share of what a feature leaves of the outputs it tells that the other features know.
+
+    Nothing of the noise on a copy of the target; of a law, where other features have their part, much.
+    """
+    column = X[:, feature] - X[:, feature].mean()
+    values = targets.reshape(len(targets), -1).astype(np.float64)
+    values = values - values.mean(axis=0)
+    with np.errstate(all="ignore"):
+        slopes = values.T @ column / np.sum(column**2)
+        remainder = values - np.outer(column, slopes)
+        left = np.nan_to_num(np.sum(remainder**2, axis=0) / np.sum(values**2, axis=0), nan=np.inf)
+        told = int(np.argmin(left))
+    if not _ROUNDING < left[told] < np.inf:
+        return None
+    return number(predictable(X[:, rest], remainder[:, told : told + 1]))
 
 
 def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
@@ -272,12 +293,34 @@ def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
 
 
 def _shared(X: Array, validation: Array) -> float:
-    """The share of validation rows that are training rows, and of training rows that occur more than once."""
+    """The share of validation rows that are training rows, beyond what repeats by nature."""
     direction = np.random.default_rng(0).normal(size=X.shape[1])
     with np.errstate(all="ignore"):
         seen, asked = X @ direction, validation @ direction
-    repeated = 1 - len(np.unique(seen)) / len(seen)
-    return float(max(np.mean(np.isin(asked, seen)) - repeated, 0.0))
+    return float(max(np.mean(np.isin(asked, seen)) - _repeating(X, seen, direction), 0.0))
+
+
+def _repeating(X: Array, keys: Array, direction: Array) -> float:
+    """How likely one more row is one that is there already, `keys` being the rows times the direction.
+
+    Rows that repeat by chance, such as those of a few categories, agree in half of their columns more often still: then
+    it is as likely as that a row has its like among the others. Otherwise repeats are copies, and only as many count as
+    there are rows too many.
+    """
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    copies, alike = 1 - len(first) / len(keys), float(counts[counts > 1].sum()) / len(keys)
+    if not copies:
+        return 0.0
+    different = X[first]
+    columns = np.random.default_rng(1).permutation(np.flatnonzero((different != different[0]).any(axis=0)))
+    if len(columns) < 2:  # one number per row: nothing tells copies from values that are met again
+        return alike
+    for half in (columns[::2], columns[1::2]):
+        with np.errstate(all="ignore"):
+            part = np.unique(different[:, half] @ direction[half], return_counts=True)[1]
+        if part[part > 1].sum() <= alike * len(first):
+            return copies
+    return alike
 
 
 def _symmetric(model: Sequential, gradient: Array) -> list[str]:
