@@ -34,7 +34,7 @@ constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 12 : 6;
 constexpr int tile_packets = 2;
 
 constexpr Index k_block = 256;          // a panel of b is 32 KB (AVX-512)
-constexpr Index m_block = 512;          // and the block of a 512 KB
+constexpr Index m_block = 1024;         // and the block of a 1 MB
 constexpr Index small_bytes = 1 << 16;  // of an operand that is not packed
 constexpr double parallel_products = 4e6;
 
