@@ -438,3 +438,13 @@ def test_a_loss_that_is_settled_is_vacuous(dtype: str, rng: np.random.Generator)
     model.parameters["dense_0.b"][...] = [9, -9]
     report = gp.check_model(model, X, np.zeros(3, int))
     assert report.ok and {finding.cause for finding in report.findings} == {"vacuous"}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("step", [1e300, 1e-300, 5e-324])
+@pytest.mark.parametrize("scheme", ["difference", "central", "forward"])
+def test_steps_beyond_the_range_get_a_verdict_and_no_warning(scheme: str, step: float, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    model = gp.Sequential([gp.Dense(4), gp.ReLU(), gp.Dense(3)], 5, "softmax_cross_entropy", dtype=dtype, seed=0)
+    report = gp.check_model(model, rng.normal(size=(30, 5)), rng.integers(0, 3, 30), scheme=scheme, step=step)
+    assert report.verdict is not gp.Verdict.FAIL

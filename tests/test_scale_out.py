@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -144,3 +145,10 @@ class TestCluster:
         found = check_function("dask", WORKERS, progress=killer if kill else None)
         assert bool(killer.killed) == kill
         assert_alike(found, check_function())
+
+
+def test_a_backend_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    model = gp.Sequential([gp.Dense(2)], 3, "mse")
+    with pytest.raises(ImportError, match=r"backend='dask' needs distributed: pip install gradproof\[scale\]"):
+        gp.check_model(model, np.ones((4, 3)), np.ones((4, 2)), backend="dask", n_jobs=2)

@@ -144,6 +144,8 @@ def test_what_is_of_another_kind_is_refused():
     mixed = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3).double())
     with pytest.raises(TypeError, match="module: has tensors of torch.float32, torch.float64"):
         gp.torch.from_torch(mixed, "mse")
+    with pytest.raises(TypeError, match="model: got Linear, expected a gradproof.Sequential"):
+        gp.torch.to_torch(nn.Linear(6, 3))
     with pytest.raises(ValueError, match="model: PyTorch has no layer like maxout_0"):
         gp.torch.to_torch(trained([gp.Maxout(3)], "float32"))
 

@@ -175,6 +175,7 @@ def test_the_plot_has_its_data():
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
+        ({"model": 3}, TypeError, "model: got int, expected a gradproof.Sequential"),
         ({"optimizer": "adam"}, TypeError, "optimizer: got 'adam'"),
         ({"vary": {}}, TypeError, "vary: got {}"),
         ({"vary": {"momentum": (2,)}}, ValueError, "vary: got 'momentum', which Adam does not have"),
@@ -195,5 +196,5 @@ def test_the_plot_has_its_data():
 def test_nonsense_is_named_and_changes_nothing(arguments, error, text):
     model = network()
     with pytest.raises(error, match=text):
-        babysit(model, **(data() | arguments))
+        babysit(**({"model": model} | data() | arguments))
     assert_same(model, network())

@@ -244,6 +244,7 @@ def _tiny_step(point: Point) -> float:
     return float(TINY_STEP[point.model.dtype.name] * 2.0 ** -np.ceil(np.log2(largest)))
 
 
+@np.errstate(all="ignore")  # steps beyond the precision's range measure nothing
 def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
     tiny = step is None
     h = _tiny_step(point) if step is None else float(point.model.dtype.type(step))
@@ -277,6 +278,7 @@ def _difference(point: Point, step: float | None, entries: Array | None) -> Meas
     return Measurement(recorded, uncertainty, rounding, kink, left, right, recorded, evaluations)
 
 
+@np.errstate(all="ignore")  # steps beyond the precision's range measure nothing
 def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array | None) -> Measurement:
     """Quotients of losses at theta +- h, with theta +- 2h for their uncertainty."""
     model = point.model
@@ -296,6 +298,7 @@ def _textbook(point: Point, scheme: Scheme, step: float | None, entries: Array |
     return Measurement(numeric, uncertainty + rounding, rounding, *sides, 4 * len(indices))
 
 
+@np.errstate(all="ignore")  # steps beyond the precision's range measure nothing
 def textbook_quotients(
     scheme: Scheme, h: float, nodes: dict[int, Array], values: dict[int, Array], noise: float
 ) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:

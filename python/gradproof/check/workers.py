@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ def share_out(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], backend: str | None, n_jobs: int
 ) -> Iterator[Any]:
     """``function(*task)`` for every task, in their order, by `n_jobs` workers of a joblib backend."""
-    joblib = _joblib()
+    joblib = load(backend)
     with joblib.parallel_config(backend=backend, n_jobs=n_jobs):  # knows backends that Parallel does not, as "dask"
         run = joblib.Parallel(return_as="generator")
     yield from run(joblib.delayed(_call)(function, task) for task in tasks)
@@ -25,14 +26,19 @@ def _call(function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
 
 def count(backend: str | None, n_jobs: int) -> int:
     """How many workers that makes."""
-    joblib = _joblib()
+    joblib = load(backend)
     with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
         return max(1, int(joblib.effective_n_jobs(n_jobs)))
 
 
-def _joblib() -> Any:
+def load(backend: str | None) -> Any:
+    """joblib, once what the backend needs beside it is there."""
     try:
         import joblib
+
+        if backend == "dask":
+            importlib.import_module("distributed")
     except ImportError as error:
-        raise ImportError("backend= and n_jobs= need joblib: pip install gradproof[scale]") from error
+        needed = "backend='dask' needs distributed" if backend == "dask" else "backend= and n_jobs= need joblib"
+        raise ImportError(f"{needed}: pip install gradproof[scale]") from error
     return joblib

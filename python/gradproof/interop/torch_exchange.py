@@ -45,6 +45,8 @@ def to_torch(model: Sequential) -> torch.nn.Sequential:
     Running variances are copied as they are. In further training PyTorch moves them towards the unbiased variance of
     the batch (divided by m - 1), gradproof towards the biased one that both normalize with.
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     parts = OrderedDict((node.name, _part(node)) for node in model.structure.nodes)
     module = torch.nn.Sequential(parts).to(getattr(torch, model.dtype.name))
     tensors = {}

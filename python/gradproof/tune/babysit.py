@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gradproof import _files
 from gradproof.check.progress import Progress
 from gradproof.nn import validate
+from gradproof.nn.model import Sequential
 from gradproof.train.callbacks import Checkpoint
 from gradproof.train.callbacks.monitored import LARGER_IS_BETTER
 from gradproof.train.history import History
@@ -26,7 +27,6 @@ from gradproof.train.optimizers import Adam, Optimizer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gradproof.nn.model import Sequential
 
 Setting = dict[str, float]
 
@@ -186,6 +186,8 @@ def babysit(
     OSError
         If the folder cannot be written.
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: got {optimizer!r}, expected an optimizer such as gp.Adam(1e-3)")

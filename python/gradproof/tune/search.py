@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from math import inf, isnan
 from typing import Any
 
+from gradproof.check import workers
 from gradproof.check.progress import Progress
 from gradproof.nn import validate
 from gradproof.tune import methods
@@ -307,10 +308,7 @@ def _classes(catch: Any) -> tuple[type[Exception], ...]:
 
 def _by_joblib(arguments: dict[str, Any], n_jobs: int, backend: str, space: Space, wanted: int) -> SearchResult:
     """The same search `n_jobs` times, on one storage; without one, on a file that is gone afterwards."""
-    try:
-        import joblib
-    except ImportError as error:
-        raise ImportError("backend= needs joblib: pip install gradproof[scale]") from error
+    joblib = workers.load(backend)
     optuna, storage, name = storages.optuna(), arguments["storage"], arguments["study_name"]
     if storage is not None and storages.in_memory(storage):
         raise ValueError("storage: got one in memory, expected one that several processes can share, or None")
