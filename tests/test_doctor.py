@@ -232,6 +232,59 @@ def test_one_feature_that_honestly_decides_is_no_leak(rng: np.random.Generator) 
     assert gp.diagnose(model, X, (X[:, 1] > 0).astype(int)) == []
 
 
+def test_saturation_that_does_no_harm_is_not_named(rng: np.random.Generator) -> None:
+    X = 2 * rng.normal(size=(400, 4))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    model = gp.Sequential([gp.Dense(32), gp.Tanh(), gp.Dense(2)], 4, "softmax_cross_entropy")
+    assert gp.diagnose(model, X, y) == []
+    history = model.fit(X, y, optimizer=gp.SGD(0.3), epochs=80, batch_size=16, progress=False)
+    assert history.settings["facts"]["start"]["layers"]["tanh_0"]["saturated_share"] > 0.4
+    assert history.diagnose() == []
+
+
+@pytest.mark.parametrize(("rows", "tags"), [(5, []), (50, ["overfitting"])])
+def test_a_gap_within_chance_is_no_overfitting(healthy: Setup, rows: int, tags: list[str]) -> None:
+    history = replace(healthy, Xv=healthy.Xv[:rows], yv=healthy.yv[:rows], epochs=40).fit()
+    assert history.diagnose() == [] and history["accuracy"][-1] > 0.95
+    history["val_accuracy"][-4:], history["val_loss"][-4:] = [0.6] * 4, [4.0] * 4  # two of five wrong, twenty of fifty
+    assert [symptom.tag for symptom in history.diagnose()] == tags
+
+
+def test_nothing_trained_and_nothing_to_learn_say_nothing_of_the_rate(healthy: Setup) -> None:
+    assert healthy.fit(frozen=("dense_0", "dense_1", "dense_2")).diagnose() == []
+    assert healthy.fit(frozen=("dense_0", "dense_1")).diagnose() == []
+    for y in (0 * healthy.y, 0 * healthy.y + 3):
+        for loss in ("softmax_cross_entropy", "hinge", "mse"):
+            assert (
+                replace(healthy, y=y, loss=loss, optimizer=gp.Adam(1e-5), epochs=5).fit(validation_data=None).diagnose()
+                == []
+            )
+
+
+def test_what_dropout_adds_to_the_loss_is_no_underfitting(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(200, 5))
+    history = gp.Sequential([gp.Dropout(0.5)], 5, "mse").fit(X, X, epochs=20, progress=False)
+    assert history["r2"][-1] == 1.0 and history.diagnose() == []
+
+
+def test_one_row_leaves_nothing_to_batch_normalization(healthy: Setup) -> None:
+    hidden = (gp.Dense(32), gp.BatchNorm(), gp.ReLU())
+    for sick in (replace(healthy, X=healthy.X[:1], y=healthy.y[:1]), replace(healthy, batch=1)):
+        found = replace(sick, hidden=hidden).fit(validation_data=None).diagnose()
+        assert [symptom.tag for symptom in found] == ["small_batch_norm"]
+    one = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(2, lambda rng, shape: -np.ones(shape))], 3)
+    assert gp.diagnose(one, -np.ones((1, 3)), [0]) == []
+
+
+def test_a_rare_class_whose_score_is_hardly_known_does_not_fail() -> None:
+    rng = np.random.default_rng(12)
+    y = rng.choice(2, 1600, p=[0.97, 0.03])
+    X = rng.normal(size=(1600, 6)) + 1.2 * y[:, None]
+    model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(1)], 6, "binary_cross_entropy", l2=2.0, seed=2)
+    options = {"epochs": 30, "batch_size": 64, "optimizer": gp.Adam(2e-3), "progress": False}
+    assert model.fit(X, y, **options).diagnose() == []
+
+
 def test_before_training(healthy: Setup) -> None:
     for tag in ("symmetric_init", "bad_initial_loss", "exploding_gradient", "saturated_activation", "dead_relu"):
         model = replace(healthy, **SICK[tag]).model()

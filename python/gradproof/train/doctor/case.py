@@ -23,7 +23,8 @@ class Start:
 
     def __init__(self, facts: Mapping[str, Any], batch_size: int | None = None) -> None:
         self.facts = facts
-        self.batch_size = batch_size or 0
+        rows = int(facts.get("rows", 0))
+        self.batch_size = min(batch_size or rows, rows)
 
     @property
     def known(self) -> bool:
@@ -58,6 +59,11 @@ class Start:
         return float(self.facts["targets"]["constant_loss"])
 
     @property
+    def learnable(self) -> bool:
+        """Whether the targets differ, so that there is something to learn."""
+        return not self.facts["targets"].get("constant", False)
+
+    @property
     def first_loss(self) -> float:
         """At the start; infinite if it was no number."""
         value = self.start["training_loss"]
@@ -72,6 +78,16 @@ class Start:
         """A score on a scale from 0 (the best constant answer) to 1 (perfect)."""
         return (score - self.chance) / max(1 - self.chance, 1e-9)
 
+    def uncertainty(self, knowledge: float, rows: int) -> float:
+        """Standard error of a score from so many rows, on the scale of :meth:`knowledge`."""
+        if not rows or not isfinite(knowledge):
+            return 0.0
+        if self.loss == "mse":  # of a mean of squares of normal errors
+            return abs(1 - knowledge) * (2 / rows) ** 0.5
+        room = max(1 - self.chance, 1e-9)
+        score = min(max(self.chance + knowledge * room, 0.0), 1.0)
+        return float((score * (1 - score) / rows) ** 0.5 / room)
+
     def layers(self, *kinds: str) -> list[tuple[str, int]]:
         """Names and widths of the layers of some kinds, from the input on."""
         return [(name, n_out) for name, kind, _, n_out in self.network["layers"] if kind in kinds]
@@ -80,6 +96,12 @@ class Start:
     def weights(self) -> list[str]:
         """Names of the weight tensors of Dense and Maxout layers, from the input on."""
         return [f"{name}.W" for name, _ in self.layers("Dense", "Maxout")]
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """Those of them that are not frozen; all parameters that are not, where there are none."""
+        known = self.network.get("trained", self.weights)
+        return [name for name in self.weights if name in known] or list(known)
 
     def flow(self, snapshot: Mapping[str, Any]) -> Curve:
         """How much gradient arrives at every weight tensor, from the input on.
@@ -170,11 +192,19 @@ class Case(Start):
         values = self.curve("val_" + self._score)[-self.last :]
         return self.knowledge(float(np.mean(values))) if len(values) else nan
 
+    @property
+    def good(self) -> bool:
+        """Whether little is left to be learned, and what was learned holds for the validation data."""
+        if self.diverged or not self.epochs:
+            return False
+        learned = self.left < limit.LOSS_SMALL and self.learned > limit.LEARNED_MUCH
+        return learned and not self.learned - self.validated > limit.GAP_SMALL
+
     def ratios(self, first: bool) -> float:
         """Median over the weight tensors of update over weights, in the first or the last tenth of the epochs."""
         column = self.history["update_ratio"] if "update_ratio" in self.history else {}
         found = []
-        for name in self.weights:
+        for name in self.trained:
             values = np.array(column.get(name, []), dtype=np.float64)
             values = values[np.isfinite(values)]
             if len(values):
@@ -185,7 +215,7 @@ class Case(Start):
     def path(self) -> float:
         """How far the weights went in all, relative to their norm: updates over weights, summed over all steps."""
         column = self.history["update_ratio"] if "update_ratio" in self.history else {}
-        lengths = [np.nanmean(column[name]) * self.steps * self.epochs for name in self.weights if name in column]
+        lengths = [np.nanmean(column[name]) * self.steps * self.epochs for name in self.trained if name in column]
         return float(np.median(lengths)) if lengths else nan
 
     @cached_property
@@ -209,12 +239,7 @@ class Case(Start):
 
 def doubtful(history: History) -> bool:
     """Whether a run is far enough from a good one to ask what other rates and simple methods would have reached."""
-    if not len(history) or history.stopped == "diverged":
-        return True
-    case = Case(history)
-    gap = case.learned - case.validated
-    good = case.left < limit.LOSS_SMALL and case.learned > limit.LEARNED_MUCH
-    return not good or gap > limit.GAP_SMALL
+    return not Case(history).good
 
 
 def rises(curve: Curve) -> float:

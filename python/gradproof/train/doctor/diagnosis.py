@@ -42,7 +42,8 @@ def diagnose_history(history: History) -> list[Symptom]:
 
 
 def _seen(case: Case) -> Iterator[Finding]:
-    failing = fails(case)
+    open_ended = bool(case.trained) and case.learnable  # else no rate and no size of the network changes a thing
+    failing = open_ended and fails(case)
     harmed = failing or _bad_start(case)
     yield from inputs.identical_inputs(case)
     yield from inputs.unnormalized_inputs(case, harmed)
@@ -54,7 +55,10 @@ def _seen(case: Case) -> Iterator[Finding]:
     yield from initial.vanishing_gradient(case, failing)
     yield from initial.saturated_activation(case, failing)
     yield from initial.dead_relu(case, failing)
+    yield from fitting.small_batch_norm(case, failing or (open_ended and case.left > 0.3))
     yield from rate.diverged(case)
+    if not open_ended:
+        return
     yield from rate.learning_rate_too_high(case, failing)
     yield from rate.learning_rate_too_low(case, failing)
     yield from rate.oscillating_loss(case)
@@ -62,7 +66,6 @@ def _seen(case: Case) -> Iterator[Finding]:
     yield from fitting.overfitting(case)
     yield from fitting.underfitting(case, failing)
     yield from fitting.over_regularized(case, failing)
-    yield from fitting.small_batch_norm(case, failing or case.left > 0.3)
 
 
 def _bad_start(case: Start) -> bool:
@@ -76,7 +79,8 @@ def fails(case: Case) -> bool:
         return True
     base = case.baseline
     if isfinite(base) and base > limit.BASELINE_KNOWN:
-        return case.learned < limit.LEARNED_OF_BASELINE * base
+        unsure = limit.STANDARD_ERRORS * case.uncertainty(base, case.end["rows"])
+        return case.learned < min(limit.LEARNED_OF_BASELINE * base, base - unsure)
     return case.left > limit.LOSS_LEFT
 
 

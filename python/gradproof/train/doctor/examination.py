@@ -31,7 +31,7 @@ class Examination:
     def begin(self, model: Sequential, run: Run) -> None:
         """Before the first step, or before a run goes on: then those of its beginning stay."""
         if "facts" not in run.history.settings:
-            run.history.settings["facts"] = facts(model, self._X, self._y, self._validation)
+            run.history.settings["facts"] = facts(model, self._X, self._y, self._validation, self._frozen)
 
     def end(self, model: Sequential, run: Run) -> None:
         """After the last step."""

@@ -39,7 +39,7 @@ _PROBE_ALWAYS = 2e8  # products that a probe may cost in any case, some millisec
 _PROBE_SHARE = 0.05
 
 
-def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None) -> Facts:
+def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None, frozen: Any = ()) -> Facts:
     """What is known before the first step.
 
     Parameters
@@ -52,6 +52,8 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None)
         Targets of the model's loss.
     validation : array_like, optional
         Inputs of the validation set.
+    frozen : sequence of (start, stop)
+        Parts of theta that are not trained.
 
     Returns
     -------
@@ -64,11 +66,12 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None)
         "inputs": _inputs(rows),
         "targets": _targets(model, targets),
         "leakage": _leakage(model, rows, targets, few),
-        "network": _network(model),
+        "network": _network(model, frozen),
         "start": snapshot(model, rows[few], targets[few]),
     }
+    if validation is not None:
+        found["validation_rows"] = int(np.shape(validation)[0])
     if validation is not None and not _read_in_part(X) and not _read_in_part(validation):
-        found["validation_rows"] = len(validation)
         found["leakage"]["shared_rows"] = _shared(np.asarray(X, model.dtype), np.asarray(validation, model.dtype))
     return found
 
@@ -206,6 +209,7 @@ def _targets(model: Sequential, targets: Array) -> Facts:
     loss, n_out = model._loss, model.output_size
     found: Facts = {
         "chance": number(chance(model, targets)),
+        "constant": bool((targets == targets[0]).all()),
         "expected_loss": min(_LARGEST, loss.expected_initial(targets, n_out)),
         "constant_loss": min(_LARGEST, _constant_loss(model, targets)),
     }
@@ -226,11 +230,15 @@ def _constant_loss(model: Sequential, targets: Array) -> float:
     return model._loss.best_constant(targets, model.output_size)
 
 
-def _network(model: Sequential) -> Facts:
+def _network(model: Sequential, frozen: Any) -> Facts:
     nodes = model.structure.nodes
+    trained = np.ones(model.theta.size, dtype=bool)
+    for start, stop in frozen:
+        trained[start:stop] = False
     return {
         "layers": [[node.name, type(node.layer).__name__, node.n_in, node.n_out] for node in nodes],
         "parameters": int(model.theta.size),
+        "trained": [entry.name for entry in model.layout.slices if trained[entry.offset : entry.stop].any()],
         "outputs": model.output_size,
         "loss": model.loss_name,
         "batch_norm": any(isinstance(node.layer, BatchNorm) for node in nodes),
@@ -294,7 +302,7 @@ def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
 
 def _shared(X: Array, validation: Array) -> float:
     """The share of validation rows that are training rows, beyond what repeats by nature."""
-    direction = np.random.default_rng(0).normal(size=X.shape[1])
+    direction: Array = np.random.default_rng(0).normal(size=X.shape[1])
     with np.errstate(all="ignore"):
         seen, asked = X @ direction, validation @ direction
     return float(max(np.mean(np.isin(asked, seen)) - _repeating(X, seen, direction), 0.0))

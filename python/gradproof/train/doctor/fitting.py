@@ -21,7 +21,9 @@ def overfitting(case: Case) -> Iterator[Finding]:
     gap = max(case.learned, 0.0) - max(case.validated, 0.0)
     best = int(np.nanargmin(value))
     rise = float(np.mean(value[-case.last :]) / max(value[best], 1e-12))
-    if gap > limit.GAP_ALONE or (gap > limit.GAP and rise > limit.VALIDATION_RISES):
+    rows = int(case.facts.get("validation_rows", 0))
+    unsure = limit.STANDARD_ERRORS * case.uncertainty(case.validated, rows)
+    if gap > unsure and (gap > limit.GAP_ALONE or (gap > limit.GAP and rise > limit.VALIDATION_RISES)):
         yield Finding(
             Symptom(
                 "overfitting",
@@ -34,6 +36,7 @@ def overfitting(case: Case) -> Iterator[Finding]:
                     "validated": case.validated,
                     "gap": gap,
                     "best_epoch": case.history.epochs[best],
+                    "validation_rows": rows,
                     "validation_loss_over_best": rise,
                     "rows": case.facts["rows"],
                     "parameters": case.network["parameters"],
@@ -44,7 +47,7 @@ def overfitting(case: Case) -> Iterator[Finding]:
 
 
 def underfitting(case: Case, failing: bool) -> Iterator[Finding]:
-    if not failing or case.diverged or case.epochs < 3:
+    if not failing or case.diverged or case.epochs < 3 or case.learned > limit.LEARNED_MUCH:
         return
     dense = case.layers("Dense", "Maxout")
     narrowest = min((units for _, units in dense[:-1]), default=0)
@@ -112,11 +115,10 @@ def small_batch_norm(case: Start, harmed: bool | None = None) -> Iterator[Findin
     if not case.network["batch_norm"] or not case.batch_size:
         return
     size = case.batch_size
-    if size <= limit.BATCH_TINY if harmed is not False else False:
-        suspect = True
-    else:
-        suspect = bool(harmed) and size <= limit.BATCH_SMALL
-    if suspect:
+    largest = (
+        limit.BATCH_TINY if harmed is None else limit.BATCH_SMALL if harmed else 1
+    )  # with one nothing is left of x
+    if size <= largest:
         evidence: dict[str, float] = {"batch_size": size}
         if isinstance(case, Case) and case.epochs:
             evidence |= {"training_loss": case.end_loss, "inference_loss": case.end["data_loss"] or float("nan")}

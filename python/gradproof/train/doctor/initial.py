@@ -102,8 +102,14 @@ def vanishing_gradient(case: Start, failing: bool = True) -> Iterator[Finding]:
 
 
 def saturated_activation(case: Start, failing: bool = False) -> Iterator[Finding]:
-    """`failing`: whether the run learned less than it could; trained layers may be saturated and all is well."""
-    found = list(_saturated(case, case.start, limit.SATURATED, acquired=False))
+    """`failing`: whether the run learned less than it could; trained layers may be saturated and all is well.
+
+    So may those of a start, unless the run is not good, or has not begun and nearly all are.
+    """
+    if isinstance(case, Case) and case.good:
+        return
+    share = limit.SATURATED if isinstance(case, Case) else limit.SATURATED_UNSEEN
+    found = list(_saturated(case, case.start, share, acquired=False))
     if not found and failing and isinstance(case, Case) and case.final:
         found = list(_saturated(case, case.end, limit.SATURATED_END, acquired=True))
     yield from found
@@ -150,7 +156,7 @@ def dead_relu(case: Start, failing: bool = False) -> Iterator[Finding]:
 def _dead(case: Start, snapshot: Mapping[str, Any], acquired: bool) -> Iterator[Finding]:
     shares = {name: _row(snapshot, name, "dead_share") for name, _ in case.layers("ReLU")}
     worst = max(shares, key=lambda name: shares[name], default=None)
-    if worst is not None and shares[worst] > limit.DEAD:
+    if worst is not None and shares[worst] > limit.DEAD and snapshot["rows"] >= limit.ROWS_FOR_DEAD:
         when = "by the end of the run" if acquired else "at the start"
         yield Finding(
             Symptom(

@@ -25,6 +25,9 @@ LOSS_LEFT = 0.9
 #: A loss above so many times that of the best constant answer is a failure whatever the score. Healthy: up to 0.41.
 LOSS_ABOVE_CHANCE = 1.0
 
+#: Differences of scores smaller than so many standard errors may be chance.
+STANDARD_ERRORS = 2.0
+
 # ---- Inputs
 #: Root mean square of all inputs: 1 when standardized, 0.3 to 0.6 for pixels in [0, 1]; digits from 0 to 16 (about 8)
 #: still train, but start with a large loss. LeCun et al. 1998 (Efficient BackProp), Ng's course: near 1.
@@ -43,12 +46,12 @@ INPUT_TINY_SHARE = 0.25
 INPUT_SMALL = 0.03
 
 # ---- Labels
-#: Share of a feature's variance that the target explains when they are the same: a copy with 3 % noise. Two classes that
-#: are 20 deviations apart have 0.99, and the last value of a slow series tells 0.99 of the next.
+#: Share of a feature's variance that the target explains when they are the same: a copy with 3 % noise. Two classes
+#: that are 20 deviations apart have 0.99, and the last value of a slow series tells 0.99 of the next.
 FEATURE_IS_TARGET = 0.999
 #: ... while all others together know less than this.
 OTHERS_KNOW = 0.96
-#: ... and nothing of what is between it and the target. In a law they have their part; what is added to a copy is noise.
+#: ... and nothing of what is between it and the target: in a law they have their part, on a copy it is noise.
 REMAINDER_KNOWN = 0.5
 #: Share of the validation rows that are training rows, beyond what repeats within the training set.
 ROWS_SHARED = 0.15
@@ -74,10 +77,14 @@ GROWTH = 10.0
 GRADIENT_DECAY = 0.01
 #: Share of saturated activations (|tanh| > 0.97, sigmoid outside [0.03, 0.97]) in a layer. Xavier starts below 0.05.
 SATURATED = 0.4
+#: Before training, when nothing shows yet whether it hurts: He's weights with inputs of deviation 3 have 0.62.
+SATURATED_UNSEEN = 0.7
 #: At the end: trained layers may well be saturated in part.
 SATURATED_END = 0.8
 #: Share of units that are zero for every row. Layers of healthy runs ended with up to 0.5 in tuning.
 DEAD = 0.6
+#: Rows from which a unit that is zero for all of them is dead: one that lives is zero for half of them.
+ROWS_FOR_DEAD = 8
 
 # ---- Rate
 #: Update over weights per step, median over the tensors. CS231n: 1e-3 is good; Adam at its usual rates has 1e-2 in the
