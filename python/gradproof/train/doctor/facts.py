@@ -302,7 +302,7 @@ def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
 
 def _shared(X: Array, validation: Array) -> float:
     """The share of validation rows that are training rows, beyond what repeats by nature."""
-    direction: Array = np.random.default_rng(0).normal(size=X.shape[1])
+    direction = np.random.default_rng(0).normal(size=(X.shape[1],))
     with np.errstate(all="ignore"):
         seen, asked = X @ direction, validation @ direction
     return float(max(np.mean(np.isin(asked, seen)) - _repeating(X, seen, direction), 0.0))
