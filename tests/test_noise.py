@@ -8,7 +8,7 @@ import pytest
 import gradproof as gp
 from gradproof.check.evaluate import Problem
 from gradproof.check.ladder import level, select
-from gradproof.check.lines import Line
+from gradproof.check.lines import Line, difference_table
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
 
 X = np.random.default_rng(3).normal(size=(7, 5))
@@ -135,3 +135,16 @@ def test_a_change_that_is_small_by_chance_does_not_make_an_estimate_sure():
 def test_levels_have_the_bars_of_their_noise():
     one = level(0.0, (1e-3, 1e-3), (-1e-3, -1e-3), 1e-9, 1e-16, 0.0)
     assert one.C == pytest.approx(1.0) and one.bar_central == pytest.approx(4 * 2e-9 / 2e-3)
+
+
+def test_a_kink_is_no_jump():
+    t = np.arange(9.0)
+    for place in (3.2, 4.0, 4.7):
+        assert difference_table(np.maximum(t, place) + 1e-9 * t * t).jumps == 0.0
+        assert difference_table((t > place) + 1e-3 * t).jumps == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_largest_of_several_is_not_taken_for_coarse():
+    x = np.array([3.0, -8.3, 7.6, 1.0])
+    wrong = gp.check_gradients(lambda x: float(np.abs(x).max()), np.zeros(4), x, progress=False)
+    assert wrong.verdict == "fail"

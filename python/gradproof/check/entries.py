@@ -123,11 +123,13 @@ class Meter:
             h = L * min(0.03, (3 * sigma / effect) ** (1 / 3)) if effect > 0 else 0.03 * L
             h = max(h, ulps * abs(at), SMALLEST * L)
             wanted = max(goal * abs(a), goal_rms)
+            seen = {}
             if screened:
                 fp, tp = value_at(tensor, index, h)
                 fm, tm = value_at(tensor, index, -h)
                 tm = -tm
                 if fp - fm == fp - fm and tp > 0 and tm > 0:  # false if either is NaN
+                    seen[h] = (fp, tp), (fm, -tm)
                     argument = 2 * eps * abs(at)
                     sig_p = max(sigma, eps * abs(fp), argument * abs(fp - f0) / tp)
                     sig_m = max(sigma, eps * abs(fm), argument * abs(fm - f0) / tm)
@@ -146,6 +148,7 @@ class Meter:
                     fm4, tm4 = value_at(tensor, index, -4 * h)
                     tm4 = -tm4
                     if fp4 - fm4 == fp4 - fm4 and tp4 > tp and tm4 > tm:
+                        seen[4 * h] = (fp4, tp4), (fm4, -tm4)
                         P4, M4 = (fp4 - f0) / tp4, (f0 - fm4) / tm4
                         wide = (P4 * tm4 + M4 * tp4) / (tp4 + tm4)
                         extrapolated, J0 = (16 * C - wide) / 15, (4 * J - (P4 - M4)) / 3
@@ -175,7 +178,7 @@ class Meter:
                                     done()
                                 continue
             suspect = Suspect(
-                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single, noise.cast[tensor]
+                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single, noise.cast[tensor], seen
             )
             outcome = examine(problem, suspect, f0, noise, known.rtol)
             into.numeric[index], into.uncertainty[index] = outcome.numeric, outcome.uncertainty

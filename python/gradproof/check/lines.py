@@ -174,6 +174,14 @@ def _weights(positions: tuple[float, ...]) -> tuple[Float64Array, Array]:
     return np.concatenate(orders), np.cumsum([0, *map(len, orders[:-1])])
 
 
+def _jump(bends: Float64Array) -> float:
+    """Height of a jump on a smooth background: it bends a line up and down again, and a kink bends it one way."""
+    order = np.argsort(np.abs(bends))
+    middle, second, largest = bends[order[bends.size // 2]], bends[order[-2]], bends[order[-1]]
+    alone = abs(middle) < 0.02 * abs(largest)
+    return abs(float(largest)) if alone and -second * np.sign(largest) > 0.5 * abs(largest) else 0.0
+
+
 def difference_table(values: Sequence[float], positions: Sequence[float] | None = None) -> Table:
     """ECNoise: the noise level from values at equally spaced positions, or at any."""
     v = np.asarray(values, np.float64)
@@ -191,8 +199,7 @@ def difference_table(values: Sequence[float], positions: Sequence[float] | None 
     levels = (scale * np.sqrt(np.add.reduceat(np.square(differences), starts) / counts)).tolist()
     highest, lowest = np.maximum.reduceat(differences, starts), np.minimum.reduceat(differences, starts)
     signs = ((highest > 0) & (lowest < 0)).tolist()
-    bends = np.sort(np.abs(differences[starts[1] : starts[2]])) * (scale * math.sqrt(6))  # (1, -2, 1) is of length √6
-    jumps = float(bends[-1]) if bends[bends.size // 2] < 0.02 * bends[-1] else 0.0
+    jumps = scale * math.sqrt(6) * _jump(differences[starts[1] : starts[2]])  # (1, -2, 1) is of length √6
     for k in range(len(levels) - 2):
         if signs[k] and max(levels[k : k + 3]) <= 4 * min(levels[k : k + 3]):
             return Table("ok", levels[k], gap, jumps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, NamedTuple
@@ -36,6 +36,7 @@ class Suspect(NamedTuple):
     largest: float  # entry that would have as much effect on the loss as the most important one has
     single: bool
     cast: bool
+    seen: Mapping[float, tuple[tuple[float, float], tuple[float, float]]]  # values to both sides, by step
 
 
 class Outcome(NamedTuple):
@@ -83,7 +84,7 @@ class _Ladder:
         narrow = cast or problem.single[suspect.tensor]
         self.finest = max(4 * math.ulp(suspect.x) * (2.0**29 if narrow else 1.0), suspect.scale * 2.0**-64)
         self.coarsest = 4 * max(suspect.scale, abs(suspect.x))
-        self.values: dict[float, tuple[tuple[float, float], tuple[float, float]]] = {}
+        self.values = {} if cast else dict(suspect.seen)
         self.evaluations = 0
 
     def value(self, t: float) -> tuple[float, float]:
