@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf, isfinite, isnan, nan
 from typing import Any, NamedTuple, TypeAlias
 
@@ -60,13 +60,33 @@ class History:
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        self.settings: dict[str, Any] = dict(settings or {})
+        self._settings: dict[str, Any] = dict(settings or {})
+        self._pending: Callable[[History], None] | None = None
         self.epochs: list[int] = []
         self.batches: list[float] = []
         self.stopped: str | None = None
         self.message = ""
         self.changes: list[dict[str, Any]] = []
         self._columns: dict[str, Column] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See the attributes of the class."""
+        if self._pending is not None:
+            complete, self._pending = self._pending, None
+            complete(self)
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+
+    def complete_later(self, complete: Callable[[History], None]) -> None:
+        """Have something put into :attr:`settings` as soon as they are asked for, and not before."""
+        self._pending = complete
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_settings": self.settings, "_pending": None}
 
     def __getitem__(self, name: str) -> Any:
         try:

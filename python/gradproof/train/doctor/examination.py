@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradproof.train.doctor.case import doubtful
-from gradproof.train.doctor.facts import facts, final
+from gradproof.train.doctor.facts import facts, final, sampled
+from gradproof.train.optimizers import OptimizerState
 
 if TYPE_CHECKING:
     from gradproof.nn.model import Sequential
+    from gradproof.train.history import History
     from gradproof.train.run import Run
+
+_SMALL = 2**22  # bytes of model, optimizer and rows that a history may hold on to
 
 
 class Examination:
@@ -34,15 +38,20 @@ class Examination:
             run.history.settings["facts"] = facts(model, self._X, self._y, self._validation, self._frozen)
 
     def end(self, model: Sequential, run: Run) -> None:
-        """After the last step."""
-        run.history.settings["final"] = final(
-            model,
-            self._X,
-            self._y,
-            run.optimizer,
-            run.state,
-            run.learning_rate,
-            work=float(len(self._y)) * len(run.history),
-            frozen=self._frozen,
-            thorough=doubtful(run.history),
-        )
+        """After the last step. Whatever is small is set aside, to be examined when somebody asks for it."""
+        total, frozen = len(self._y), self._frozen
+        optimizer, state, rate = run.optimizer, run.state, run.learning_rate
+        X, y = sampled(model, self._X, self._y)
+        small = X.nbytes + model.theta.nbytes * (3 + len(state.slots)) <= _SMALL
+        if small:
+            model = model.copy()
+            state = OptimizerState(state.step, {name: slot.copy() for name, slot in state.slots.items()})
+
+        def examine(history: History) -> None:
+            work, thorough = float(total) * len(history), doubtful(history)
+            history.settings["final"] = final(model, X, y, optimizer, state, rate, work, frozen, thorough, total)
+
+        if small:
+            run.history.complete_later(examine)
+        else:
+            examine(run.history)

@@ -86,6 +86,7 @@ def final(
     work: float = 0.0,
     frozen: Any = (),
     thorough: bool = True,
+    total: int | None = None,
 ) -> Facts:
     """What is known after the last step: the same rows once more and, with an optimizer, what other rates would do from
     here.
@@ -103,6 +104,8 @@ def final(
         Parts of theta that are not trained.
     thorough : bool
         Whether to try other rates, and to ask how well simple methods do: only of use for a run that is not a good one.
+    total : int, optional
+        Rows of the training set, if `X` and `y` are only those that :func:`sampled` takes of it.
     """
     rows, targets, few = _sample(model, X, y)
     found: Facts = {"end": snapshot(model, rows[few], targets[few])}
@@ -113,9 +116,15 @@ def final(
         count = int(min(ROWS, affordable / (_PROBE_STEPS * len(_PROBE_FACTORS))))
         if count >= min(32, len(few)):
             some = few[spread(len(few), count)]
-            total = len(np.asarray(y))
+            total = total or len(np.asarray(y))
             found["probe"] = _probe(model, rows[some], targets[some], optimizer, state, learning_rate, total, frozen)
     return found
+
+
+def sampled(model: Sequential, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    """The rows and targets that :func:`final` looks at, copies."""
+    rows, targets, few = _sample(model, X, y)
+    return rows[few], targets[few]
 
 
 def snapshot(model: Sequential, X: Array, targets: Array) -> Facts:

@@ -81,8 +81,9 @@ def label_leakage(case: Start) -> Iterator[Finding]:
                 "Split before augmenting or resampling, and keep copies and rows of the same origin on one side.",
             )
         )
+    tells = limit.FEATURE_IS_VALUE if case.loss == "mse" else limit.FEATURE_IS_CLASS
     without = leak.get("without")
-    if leak["explained"] is not None and leak["explained"] > limit.FEATURE_IS_TARGET and without is not None:
+    if leak["explained"] is not None and leak["explained"] > tells and without is not None:
         others = case.knowledge(without)
         if others < limit.OTHERS_KNOW and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN:
             yield Finding(

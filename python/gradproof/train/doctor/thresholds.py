@@ -46,9 +46,11 @@ INPUT_TINY_SHARE = 0.25
 INPUT_SMALL = 0.03
 
 # ---- Labels
-#: Share of a feature's variance that the target explains when they are the same: a copy with 3 % noise. Two classes
-#: that are 20 deviations apart have 0.99, and the last value of a slow series tells 0.99 of the next.
-FEATURE_IS_TARGET = 0.999
+#: Share of a feature's variance that the classes explain when it is a copy of them; one with 5 % noise has 0.9975. Two
+#: classes that are 20 deviations apart have 0.99.
+FEATURE_IS_CLASS = 0.995
+#: The same for values: a copy with 3 % noise. The last value of a slow series tells 0.99 of the next.
+FEATURE_IS_VALUE = 0.999
 #: ... while all others together know less than this.
 OTHERS_KNOW = 0.96
 #: ... and nothing of what is between it and the target: in a law they have their part, on a copy it is noise.
