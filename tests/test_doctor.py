@@ -163,6 +163,18 @@ def test_oscillation(healthy: Setup) -> None:
     assert replace(calm, optimizer=gp.SGD(2.0)).tags() == ["learning_rate_too_high", "oscillating_loss"]
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "swings"), [(gp.RMSprop(0.05), True), (gp.Adam(0.03), True), (gp.Adam(0.003), False)], ids=str
+)
+def test_swings_of_a_run_that_learns_and_unlearns(optimizer: Any, swings: bool) -> None:
+    X, y = gp.data.load_digits()
+    X = gp.data.Normalizer().fit_transform(X)
+    layers = [gp.Dense(64), gp.ReLU(), gp.Dense(64), gp.ReLU(), gp.Dense(10)]
+    model = gp.Sequential(layers, 64, "softmax_cross_entropy")
+    found = model.fit(X[:1400], y[:1400], optimizer=optimizer, epochs=40, batch_size=16, progress=False).diagnose()
+    assert ("oscillating_loss" in [symptom.tag for symptom in found]) == swings
+
+
 def test_overfitting_and_random_labels(healthy: Setup) -> None:
     rng = np.random.default_rng(0)
     y = healthy.y.copy()

@@ -193,6 +193,16 @@ class Case(Start):
         return self.knowledge(float(np.mean(values))) if len(values) else nan
 
     @property
+    def swings(self) -> bool:
+        """Whether the loss goes up and down, and by how much matters beside what there was to learn."""
+        up = rises(self.losses)
+        if up <= limit.RISES:
+            return False
+        steps = np.diff(self.losses[len(self.losses) // 2 :]) / max(self.constant_loss, 1e-12)
+        often = np.mean(steps > limit.RISES_MUCH) >= limit.RISES_OFTEN
+        return up * self.left > limit.RISES_MUCH or bool(often and np.maximum(steps, 0).mean() > limit.RISES_ON_AVERAGE)
+
+    @property
     def good(self) -> bool:
         """Whether little is left to be learned, and what was learned holds for the validation data."""
         if self.diverged or not self.epochs:

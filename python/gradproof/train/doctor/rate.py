@@ -39,7 +39,7 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
         "diverged": case.diverged,
         "driven_up": driven_up,
         "large_updates": _or(first) > limit.RATIO_HIGH_FIRST or _or(last) > limit.RATIO_HIGH,
-        "swings": up > limit.RISES and up * case.left > limit.RISES_MUCH,
+        "swings": case.swings,
         "a_tenth_wins": gain > limit.PROBE_WINS,
         "units_died": _died(case),
         "saturated": saturated_on_the_way(case),
@@ -99,7 +99,7 @@ def learning_rate_too_low(case: Case, failing: bool) -> Iterator[Finding]:
 
 def oscillating_loss(case: Case) -> Iterator[Finding]:
     up = rises(case.losses)
-    if not case.diverged and up > limit.RISES and up * case.left > limit.RISES_MUCH:
+    if not case.diverged and case.swings:
         yield Finding(
             Symptom(
                 "oscillating_loss",
