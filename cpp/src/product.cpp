@@ -34,7 +34,7 @@ constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 12 : 6;
 constexpr int tile_packets = 2;
 
 constexpr Index k_block = 256;          // a panel of b is 32 KB (AVX-512)
-constexpr Index m_block = 1024;         // and the block of a 1 MB
+constexpr Index m_block = 512;          // and the block of a 512 KB
 constexpr Index small_bytes = 1 << 16;  // of an operand that is not packed
 constexpr double parallel_products = 4e6;
 
@@ -112,7 +112,7 @@ inline void prefetch_to_write(const void* address) {
 #endif
 }
 
-// The tile c (rows, columns) with columns <= packets * width, which are what b has in every row unless parts are fast. Rows of a lie a_row apart,
+// The tile c (rows, columns): all of `packets`, or part of a single one. Rows of b have whole packets unless parts are fast. Rows of a lie a_row apart,
 // 1 if a_row is 0 (so that it is known here).
 template <class T, int rows, int packets, bool unit_rows>
 void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, const T* b, Index b_row, Index k,
@@ -125,14 +125,14 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
     for (int p = 0; p < packets; ++p) sums[r][p] = pset1<Packet<T>>(T(0));
   }
   if (unit_rows) a_row = 1;
-  const Index rest = columns - (packets - 1) * width<T>;  // in the last packet
+  const bool whole = packets > 1 || columns == width<T>;
   const auto advance = [&](Index steps) {
     for (Index step = 0; step < steps; ++step) {
       Packet<T> columns_of_b[packets];
 #pragma GCC unroll 2
       for (int p = 0; p < packets; ++p) {
         const T* from = b + p * width<T>;
-        columns_of_b[p] = parts_are_fast && p + 1 == packets ? load_part(from, rest) : ploadu<Packet<T>>(from);
+        columns_of_b[p] = parts_are_fast && packets == 1 ? load_part(from, columns) : ploadu<Packet<T>>(from);
       }
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
@@ -163,10 +163,10 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
       const Index j = p * width<T>;
       const T* start = result.start == Start::c ? c : result.row;
       const Packet<T> sum = sums[r][p];
-      if (p + 1 < packets || rest == width<T>) {
+      if (whole) {
         pstoreu(c + j, padd(start ? ploadu<Packet<T>>(start + j) : pset1<Packet<T>>(T(0)), sum));
       } else {
-        store_part(c + j, padd(start ? load_part(start + j, rest) : pset1<Packet<T>>(T(0)), sum), rest);
+        store_part(c + j, padd(start ? load_part(start + j, columns) : pset1<Packet<T>>(T(0)), sum), columns);
       }
     }
     c += result.stride;
@@ -264,8 +264,10 @@ void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index
       pack(a_panels + rows.first(t) * k, a.at(rows.first(t), 0), rows.count(t), k, rows.count(t));
     }
   }
-  for (Index j = 0; j < n; j += panel) {
-    const Index columns = std::min(panel, n - j), packets = columns > width<T> ? 2 : 1, padded = packets * width<T>;
+  Index columns;
+  for (Index j = 0; j < n; j += columns) {
+    columns = n - j >= panel ? panel : std::min<Index>(width<T>, n - j);
+    const Index packets = columns > width<T> ? 2 : 1, padded = packets * width<T>;
     const T* b_panel = b.data + j;
     Index b_row = b.row;
     if (pack_b || (columns < padded && !parts_are_fast)) {
@@ -275,8 +277,8 @@ void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index
       b_row = padded;
     }
     // The next panel of b is fetched while this one is in use: a few of its rows, or columns, with each tile.
-    const bool more = pack_b && j + panel < n;
-    const T* next = more ? b.data + (j + panel) * b.column : b_panel;
+    const bool more = pack_b && j + columns < n;
+    const T* next = more ? b.data + (j + columns) * b.column : b_panel;
     const Index step = more ? (b.column == 1 ? b.row : b.column) * Index(sizeof(T)) : 0;
     const Index per_tile = more ? (b.column == 1 ? k / prefetch_steps * step : 2 * line) : 0;
     for (Index t = 0; t < rows.tiles; ++t) {
