@@ -314,7 +314,7 @@ def _shared(X: Array, validation: Array) -> float:
     direction = np.random.default_rng(0).normal(size=(X.shape[1],))
     with np.errstate(all="ignore"):
         seen, asked = X @ direction, validation @ direction
-    return float(max(np.mean(np.isin(asked, seen)) - _repeating(X, seen, direction), 0.0))
+    return max(float(np.mean(np.isin(asked, seen))) - _repeating(X, seen, direction), 0.0)
 
 
 def _repeating(X: Array, keys: Array, direction: Array) -> float:
