@@ -493,3 +493,9 @@ def test_the_mean_slope_of_a_sawtooth_is_not_its_slope(wrong):
     )
     assert report.verdict == "fail" and report.tensors["params"].mismatched == 1
     assert gp.check_gradients(lambda x: float((x % 1.7).sum()), np.ones(3), x, progress=False).verdict == "pass"
+
+
+@pytest.mark.parametrize("smallest", [1e-310, 5e-324, 1e-300])
+def test_parameters_next_to_nothing(smallest):
+    report = gp.check_gradients(lambda x: float(x.sum()), lambda x: np.ones(2), np.array([smallest, 1.0]))
+    assert report.verdict in ("pass", "inconclusive")

@@ -26,7 +26,7 @@ from gradproof.check.probe import Block
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
 from gradproof.check.shards import measure_sharded
-from gradproof.check.tensor_report import TensorReport, Verdict
+from gradproof.check.tensor_report import Status, TensorReport, Verdict
 
 Float64Array = NDArray[np.float64]
 Tasks = Sequence[tuple[int, NDArray[np.intp]]]
@@ -34,6 +34,7 @@ Tasks = Sequence[tuple[int, NDArray[np.intp]]]
 AUTO_EVALUATIONS: Final = 200_000  # the budget of "auto" when none is given
 PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so that wrong entries can be looked at
 CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
+FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
 NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
 
 
@@ -304,6 +305,9 @@ class _Check:
     ) -> list[TensorReport]:
         parameters = self.problem.parameters
         tensors = []
+        for tensor, m in enumerate(measured):
+            if self.problem.single[tensor]:
+                _doubt_outliers(analytic[tensor], m)
         for name, shape, a, m in zip(parameters.names, parameters.shapes, analytic, measured, strict=True):
             tensor = TensorReport(name, shape, a, m.numeric, m.uncertainty, m.status)
             if tensor.checked < tensor.size and not sampled and not tensor.mismatched:
@@ -328,6 +332,22 @@ class _Check:
                 f"The loss raised with {names[tensor]}[{index}] moved by {t:.3g} ({error}){more}: taken for the edge "
                 "of its domain, and measured closer or on the other side."
             )
+
+
+def _doubt_outliers(analytic: Float64Array, measured: Measured) -> None:
+    """Leave single entries of a tensor open that are off by no more than others which kinks nearby explain.
+
+    In float32 a step that noise allows goes over many kinks. Most show; where they hide, in few entries of many, these
+    are not off by more than others are where they were seen.
+    """
+    wrong = np.isin(measured.status, (Status.MISMATCH, Status.KINK_MISMATCH))
+    if not 0 < np.count_nonzero(wrong) <= FEW * wrong.size:
+        return
+    off = np.abs(analytic.ravel() - measured.numeric)
+    seen = off[np.isin(measured.status, (Status.MATCH, Status.KINK))]
+    doubtful = wrong & (off <= 3 * np.max(seen, initial=0.0))
+    measured.status[doubtful] = Status.UNRESOLVED
+    measured.uncertainty[doubtful] = np.maximum(measured.uncertainty[doubtful], off[doubtful])
 
 
 def _why_unresolved(noise: Noise) -> str:

@@ -77,7 +77,8 @@ def level(
 
 def central(levels: Sequence[Level]) -> Estimate | None:
     """Estimate from central differences, whose error starts with ``t₊ t₋``."""
-    return select([(lv.plus * lv.minus, lv.C, lv.bar_central) for lv in levels if lv.C == lv.C], False)
+    squares = [(lv.plus * lv.minus, lv.C, lv.bar_central) for lv in levels if lv.C == lv.C]
+    return select([square for square in squares if square[0] > 0], False)  # of subnormal steps they are 0
 
 
 def right(levels: Sequence[Level], edge: bool = False) -> Estimate | None:

@@ -365,6 +365,11 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
         factor = 10.0 if seen else 3.0
     elif any(lv.C != lv.C for lv in slopes.levels):  # roots at the edge of a domain are not analytic
         factor = 3.0
+    if suspect.single:
+        widened = max(factor * error, _pieces(slopes, best, a, apart))
+        if apart <= widened + own and not ladder.noise.staircase:
+            resolved = _resolved(ladder, slopes, best, widened)
+            return Outcome(best.value, widened + own, Status.MATCH if resolved else Status.UNRESOLVED)
     if apart <= factor * error + own or (ladder.noise.staircase and abs(a) <= error):
         return Outcome(best.value, factor * error + own, Status.UNRESOLVED)
     others = [other for other in (slopes.C, P, M) if other is not None and other is not best]
@@ -375,6 +380,35 @@ def _judge(ladder: _Ladder, slopes: _Slopes, rtol: float) -> Outcome:
     if contradicted or not _voted(slopes, a, best.value):
         return Outcome(best.value, apart, Status.UNRESOLVED)
     return Outcome(best.value, error + own, Status.MISMATCH)
+
+
+def _pieces(slopes: _Slopes, best: Estimate, a: float, apart: float) -> float:
+    """What pieces too narrow for float32 may hide, as an uncertainty of the best estimate.
+
+    Smooth functions let wide steps be extrapolated to none: central slopes change like the square of the step, and the
+    gap between one-sided ones like the step. Of many kinks close together wide steps see an average; there the changes
+    die away more slowly. How far the slopes still move around the best step is then uncertain. And where the finest
+    step that could tell both values apart has the analytic one between, or at, its one-sided slopes, wide steps cannot
+    overrule it.
+    """
+    levels = [lv for lv in slopes.levels if lv.C == lv.C]
+    hidden = 0.0
+    at = min(max(best.level, 1), len(levels) - 2)
+    if at >= 1:
+        fine, mid, coarse = levels[at - 1 : at + 2]
+        near, far = abs(mid.C - fine.C), abs(coarse.C - mid.C)
+        if near > fine.bar_central / 3 and near > far * (mid.plus / coarse.plus) ** 1.5:
+            hidden = 3 * max(near, far)
+    resolving = [lv for lv in levels if lv.bar_central < apart / 3]
+    if len(resolving) >= 2:
+        finest, next_one = resolving[:2]
+        bars = finest.bar_right + finest.bar_left
+        smooth = abs(next_one.P - next_one.M) * finest.plus / next_one.plus
+        low = min(finest.P - finest.bar_right, finest.M - finest.bar_left)
+        high = max(finest.P + finest.bar_right, finest.M + finest.bar_left)
+        if low <= a <= high and abs(finest.P - finest.M) > 1.5 * smooth + bars / 3:
+            hidden = max(hidden, apart)
+    return hidden
 
 
 def _judge_kink(ladder: _Ladder, slopes: _Slopes, P: Estimate, M: Estimate, own: float) -> Outcome:
@@ -389,6 +423,8 @@ def _judge_kink(ladder: _Ladder, slopes: _Slopes, P: Estimate, M: Estimate, own:
     widened = max((1.0 if ladder.suspect.single else 0.5) * abs(P.value - M.value), 2 * bars)
     if room and out <= own + widened:
         return Outcome(numeric, widened + own, Status.KINK)
+    if ladder.suspect.single and slopes.best is not None and out <= _pieces(slopes, slopes.best, a, out) + own:
+        return Outcome(numeric, out + own, Status.UNRESOLVED)
     if not _voted(slopes, a, numeric):
         return Outcome(numeric, out, Status.UNRESOLVED)
     return Outcome(numeric, bars + own, Status.KINK_MISMATCH)
