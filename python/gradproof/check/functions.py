@@ -305,9 +305,9 @@ class _Check:
     ) -> list[TensorReport]:
         parameters = self.problem.parameters
         tensors = []
-        for tensor, m in enumerate(measured):
-            if self.problem.single[tensor]:
-                _doubt_outliers(analytic[tensor], m)
+        for a, m, single in zip(analytic, measured, self.problem.single, strict=True):
+            if single:
+                _doubt_outliers(a, m)
         for name, shape, a, m in zip(parameters.names, parameters.shapes, analytic, measured, strict=True):
             tensor = TensorReport(name, shape, a, m.numeric, m.uncertainty, m.status)
             if tensor.checked < tensor.size and not sampled and not tensor.mismatched:
