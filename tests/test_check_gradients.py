@@ -499,3 +499,12 @@ def test_the_mean_slope_of_a_sawtooth_is_not_its_slope(wrong):
 def test_parameters_next_to_nothing(smallest):
     report = gp.check_gradients(lambda x: float(x.sum()), lambda x: np.ones(2), np.array([smallest, 1.0]))
     assert report.verdict in ("pass", "inconclusive")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("factor", [2, -1])
+def test_what_oscillates_beyond_resolution_does_not_pass(seed, factor):
+    """An uncertainty larger than the gradient has seen nothing of it."""
+    x = np.random.default_rng(seed).random(2)
+    report = gp.check_gradients(lambda x: float(np.sin(1e10 * x).sum()), lambda x: factor * 1e10 * np.cos(1e10 * x), x)
+    assert report.verdict in ("fail", "inconclusive")
