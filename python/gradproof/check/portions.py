@@ -24,8 +24,8 @@ from gradproof.nn.plan import Op, Plan
 
 Array = NDArray[Any]
 
-WORK: Final = 2e8  # multiplications of a portion: a few hundredths of a second
-LONG: Final = 4e9  # from here on a check goes by portions unasked, so that it can be interrupted
+WORK: Final = 1e9  # multiplications of a portion: a few hundredths of a second
+LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, so that it can be interrupted
 ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
 STACKED: Final = 64  # entries of a portion in front of a Python layer
 
