@@ -34,7 +34,7 @@ Tasks = Sequence[tuple[int, NDArray[np.intp]]]
 AUTO_EVALUATIONS: Final = 200_000  # the budget of "auto" when none is given
 PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so that wrong entries can be looked at
 CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
-SMALL: Final = 0.1  # of a tensor's root mean square
+SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
 NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
 
@@ -306,10 +306,11 @@ class _Check:
     ) -> list[TensorReport]:
         parameters = self.problem.parameters
         tensors = []
+        effects = [np.abs(a.ravel()) * self.problem.scales(t).ravel() for t, a in enumerate(analytic)]
+        _doubt_blind(effects, analytic, measured)
         for a, m, single in zip(analytic, measured, self.problem.single, strict=True):
             if single:
                 _doubt_outliers(a, m)
-            _doubt_blind(a, m)
         for name, shape, a, m in zip(parameters.names, parameters.shapes, analytic, measured, strict=True):
             tensor = TensorReport(name, shape, a, m.numeric, m.uncertainty, m.status)
             if tensor.checked < tensor.size and not sampled and not tensor.mismatched:
@@ -336,15 +337,14 @@ class _Check:
             )
 
 
-def _doubt_blind(analytic: Float64Array, measured: Measured) -> None:
-    """Leave entries open of which the measurement did not see anything, unless they are small beside their tensor."""
-    a = np.abs(analytic.ravel())
-    largest = float(np.max(a, initial=0.0))
-    if largest == 0.0:
-        return
-    rms = largest * math.sqrt(float(np.mean(np.square(a / largest))))
-    blind = measured.uncertainty > np.maximum(a, np.abs(measured.numeric))
-    measured.status[blind & (a > SMALL * rms) & (measured.status == Status.MATCH)] = Status.UNRESOLVED
+def _doubt_blind(
+    effects: Sequence[Float64Array], analytic: Sequence[Float64Array], measured: Sequence[Measured]
+) -> None:
+    """Leave entries open of which the measurement did not see anything, unless their effect is small beside others'."""
+    largest = max((float(np.max(effect, initial=0.0)) for effect in effects), default=0.0)
+    for effect, a, m in zip(effects, analytic, measured, strict=True):
+        blind = m.uncertainty > np.maximum(np.abs(a.ravel()), np.abs(m.numeric))
+        m.status[blind & (effect > SMALL * largest) & (m.status == Status.MATCH)] = Status.UNRESOLVED
 
 
 def _doubt_outliers(analytic: Float64Array, measured: Measured) -> None:
