@@ -167,3 +167,31 @@ def sweep(base: Recipe) -> Sweep:
     near = [r for r in scores if scores[r] >= top - 0.02 and losses[r] <= 2 * min(losses.values()) + 0.05]
     near = near or [max(scores, key=lambda r: scores[r])]
     return Sweep(base, losses, scores, near[len(near) // 2])
+
+
+def began(history: Any) -> float:
+    """The loss before the first step, or that of the best constant answer if that is larger."""
+    facts = history.settings["facts"]
+    return max(facts["start"]["data_loss"] or 0.0, facts["targets"]["constant_loss"])
+
+
+def clean(history: Any, recipe: Recipe) -> bool:
+    """A run that nothing is wrong with: validation goes along with training."""
+    if history.stopped == "diverged":
+        return False
+    gap = outcome(history, recipe.task) - outcome(history, recipe.task, "val_")
+    value = np.array(history["val_loss"])
+    return gap < 0.12 and float(np.mean(value[-3:])) < 1.15 * value.min() + 0.01 and outcome(history, recipe.task) > 0.4
+
+
+def reaches(history: Any, loss: float) -> float:
+    """In how many epochs the loss gets as low as that."""
+    below = np.flatnonzero(np.array(history["data_loss"] if len(history) else []) <= loss)
+    return float(below[0]) + 1 if len(below) else np.inf
+
+
+def swings(history: Any) -> float:
+    """How much the loss goes up within the second half, relative to its level."""
+    value = np.array(history["data_loss"])
+    value = value[len(value) // 2 :]
+    return float(np.sum(np.maximum(np.diff(value), 0)) / len(value) / np.mean(value))

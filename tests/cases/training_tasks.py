@@ -141,12 +141,6 @@ def tumours(rng: np.random.Generator) -> Task:
     return divided("tumours", X[order], y[order].astype(float), 400, "binary_cross_entropy", 1)
 
 
-TUNING = (blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours)
-
-
-# ---------------------------------------------------------------- never seen while thresholds were set
-
-
 def rings(rng: np.random.Generator) -> Task:
     m, total = _sizes(rng)
     k = int(rng.integers(2, 5))
@@ -195,4 +189,85 @@ def wines(rng: np.random.Generator) -> Task:
     return divided("wines", X[order], y[order], 118, "softmax_cross_entropy", 3)
 
 
-UNSEEN = (rings, checkers, products, bands, parity_of_digits, wines)
+TUNING = (
+    *(blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours),
+    *(rings, checkers, products, bands, parity_of_digits, wines),
+)
+
+
+# ---------------------------------------------------------------- never seen while thresholds were set
+
+
+def signals(rng: np.random.Generator) -> Task:
+    """Which of some wave forms it is, at any phase, in noise."""
+    m, total = _sizes(rng)
+    k, n = int(rng.integers(2, 5)), int(rng.integers(12, 25))
+    y = rng.integers(0, k, total)
+    angle = 2 * np.pi * (np.linspace(0, 1.3, n) + rng.random((total, 1)))
+    forms = np.stack([np.sin(angle), np.sign(np.sin(angle)), np.sin(2 * angle), np.mod(angle, 2 * np.pi) / np.pi - 1])
+    X = forms[y, np.arange(total)] + rng.uniform(0.05, 0.3) * rng.normal(size=(total, n))
+    return divided("signals", X, y, m, "softmax_cross_entropy", k)
+
+
+def arms(rng: np.random.Generator) -> Task:
+    """Where the end of a jointed arm is: two numbers from two or three angles."""
+    m, total = _sizes(rng)
+    angles = rng.uniform(-1.2, 1.2, (total, int(rng.integers(2, 4))))
+    reach = np.cumsum(angles, axis=1)
+    y = np.stack([np.cos(reach).sum(axis=1), np.sin(reach).sum(axis=1)], axis=1)
+    return divided("arms", angles, y + 0.05 * rng.normal(size=y.shape), m, "mse", 2)
+
+
+def documents(rng: np.random.Generator) -> Task:
+    """Topics from how often words occur."""
+    m, total = _sizes(rng)
+    k, words = int(rng.integers(3, 7)), int(rng.integers(20, 41))
+    rates = rng.gamma(0.6, 1.5, (k, words))
+    y = rng.integers(0, k, total)
+    X = np.sqrt(rng.poisson(rates[y] * rng.uniform(0.2, 0.6)))
+    return divided("documents", X, y, m, "hinge" if rng.random() < 0.2 else "softmax_cross_entropy", k)
+
+
+def categories(rng: np.random.Generator) -> Task:
+    """One-hot columns, and a rule in which two of them act together; one row in twenty breaks it."""
+    m, total = _sizes(rng)
+    columns, values = int(rng.integers(4, 7)), int(rng.integers(4, 7))
+    codes = rng.integers(0, values, (total, columns))
+    together = rng.normal(size=(values, values))
+    score = together[codes[:, 0], codes[:, 1]] + 0.7 * rng.normal(size=values)[codes[:, 2]]
+    y = (score > np.median(score)) ^ (rng.random(total) < 0.05)
+    X = np.eye(values)[codes].reshape(total, -1)
+    return divided("categories", X, y.astype(float), m, "binary_cross_entropy", 1)
+
+
+def halves_of_digits(rng: np.random.Generator) -> Task:
+    """Pixels as they are, from 0 to 1: below five or not, or which of the ten."""
+    X, y = gp.data.load_digits()
+    order = rng.permutation(len(y))[: int(rng.integers(900, 1700))]
+    m = len(order) - 300
+    X, y = X[order], y[order]
+    if rng.random() < 0.5:
+        return Task("pixels", X[:m], y[:m], X[m:], y[m:], "softmax_cross_entropy", 10)
+    y = (y >= 5).astype(float)
+    return Task("pixels", X[:m], y[:m], X[m:], y[m:], "binary_cross_entropy", 1)
+
+
+def springs(rng: np.random.Generator) -> Task:
+    """Where a damped spring is, from its start, its stiffness and the time."""
+    m, total = _sizes(rng)
+    place, speed, stiffness, time = rng.uniform([-1, -1, 1, 0], [1, 1, 4, 1.5], (total, 4)).T
+    beat = np.sqrt(stiffness)
+    y = np.exp(-0.3 * time) * (place * np.cos(beat * time) + speed / beat * np.sin(beat * time))
+    X = np.stack([place, speed, stiffness, time], axis=1)
+    return divided("springs", X, (y + 0.03 * rng.normal(size=total))[:, None], m, "mse", 1)
+
+
+def valleys(rng: np.random.Generator) -> Task:
+    """On which side of a winding valley's floor a point lies, with columns that have nothing to do with it."""
+    m, total = _sizes(rng)
+    X = rng.normal(size=(total, int(rng.integers(2, 6))))
+    y = (X[:, 1] > np.sin(1.5 * X[:, 0]) + 0.2 * X[:, 0] ** 2 - 0.3 + 0.1 * rng.normal(size=total)).astype(int)
+    return divided("valleys", X, y, m, "hinge" if rng.random() < 0.3 else "softmax_cross_entropy", 2)
+
+
+UNSEEN = (signals, arms, documents, categories, halves_of_digits, springs, valleys)

@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from gradproof import _core
 from gradproof.nn.layers import BatchNorm, Dense, Maxout
 from gradproof.nn.plan import Plan
-from gradproof.train.doctor.baseline import baseline, chance, predictable
+from gradproof.train.doctor.baseline import baseline, chance
+from gradproof.train.doctor.leakage import leaks, shared_rows
+from gradproof.train.doctor.plain import number
+from gradproof.train.doctor.probe import affordable, probe
 from gradproof.train.monitor import ACTIVATION_STATISTICS, _last_ops
 from gradproof.train.samples import take
 
@@ -32,11 +35,6 @@ _VALUES = 2**19  # numbers in these rows in all, 4 MB in float64
 _FEWEST = 64
 _LARGEST = float(np.finfo(np.float64).max)  # stands for a loss that is larger still
 _SAME = 1e-4  # relative difference up to which two units are the same
-_ROUNDING = 1e-10  # share of a variance that is float32's
-_PROBE_STEPS = 10
-_PROBE_FACTORS = (0.1, 1.0, 10.0, 100.0)
-_PROBE_ALWAYS = 2e8  # products that a probe may cost in any case, some milliseconds; beyond that 5 % of training
-_PROBE_SHARE = 0.05
 
 
 def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None, frozen: Any = ()) -> Facts:
@@ -65,14 +63,14 @@ def facts(model: Sequential, X: ArrayLike, y: ArrayLike, validation: Any = None,
         "rows": len(np.asarray(y)),
         "inputs": _inputs(rows),
         "targets": _targets(model, targets),
-        "leakage": _leakage(model, rows, targets, few),
+        "leakage": leaks(model, rows, targets, few),
         "network": _network(model, frozen),
         "start": snapshot(model, rows[few], targets[few]),
     }
     if validation is not None:
         found["validation_rows"] = int(np.shape(validation)[0])
     if validation is not None and not _read_in_part(X) and not _read_in_part(validation):
-        found["leakage"]["shared_rows"] = _shared(np.asarray(X, model.dtype), np.asarray(validation, model.dtype))
+        found["leakage"]["shared_rows"] = shared_rows(np.asarray(X, model.dtype), np.asarray(validation, model.dtype))
     return found
 
 
@@ -112,12 +110,11 @@ def final(
     if thorough:
         found["baseline"] = baseline(model, rows[few], targets[few])
     if thorough and optimizer is not None and state is not None and learning_rate and isfinite(learning_rate):
-        affordable = max(_PROBE_ALWAYS / max(model.theta.size, 1), _PROBE_SHARE * work)
-        count = int(min(ROWS, affordable / (_PROBE_STEPS * len(_PROBE_FACTORS))))
+        count = min(ROWS, affordable(model, work))
         if count >= min(32, len(few)):
             some = few[spread(len(few), count)]
             total = total or len(np.asarray(y))
-            found["probe"] = _probe(model, rows[some], targets[some], optimizer, state, learning_rate, total, frozen)
+            found["probe"] = probe(model, rows[some], targets[some], optimizer, state, learning_rate, total, frozen)
     return found
 
 
@@ -168,11 +165,6 @@ def snapshot(model: Sequential, X: Array, targets: Array) -> Facts:
 def spread(m: int, count: int) -> NDArray[np.int64]:
     """Up to `count` row numbers over the whole set, which may be sorted by class."""
     return np.unique(np.linspace(0, m - 1, min(m, count)).astype(np.int64))
-
-
-def number(value: float) -> float | None:
-    """A float for JSON; None for NaN and infinities."""
-    return float(value) if isfinite(value) else None
 
 
 def _sample(model: Sequential, X: Any, y: Any) -> tuple[Array, Array, NDArray[np.int64]]:
@@ -256,90 +248,6 @@ def _network(model: Sequential, frozen: Any) -> Facts:
     }
 
 
-def _leakage(model: Sequential, X: Array, targets: Array, few: NDArray[np.int64]) -> Facts:
-    """How well single features tell the target: the share of a feature's variance that the target explains."""
-    shares = explained(X.astype(np.float64), targets)
-    best = int(np.argmax(shares))
-    found: Facts = {"feature": best, "explained": number(float(shares[best]))}
-    if shares[best] > 0.9 and X.shape[1] > 1:
-        rest = shares < 0.9
-        if rest.any():
-            found["second"] = number(float(shares[rest].max()))
-            found["suspects"] = np.flatnonzero(~rest).tolist()[:10]
-            found["without"] = baseline(model, X[few][:, rest], targets[few])["score"]
-            if targets.dtype.kind != "i":
-                found["remainder"] = _remainder(X[few].astype(np.float64), best, rest, targets[few])
-    return found
-
-
-def _remainder(X: NDArray[np.float64], feature: int, rest: NDArray[np.bool_], targets: Array) -> float | None:
-    """The share of what a feature leaves of the outputs it tells that the other features know.
-
-    Nothing of the noise on a copy of the target; of a law, where other features have their part, much.
-    """
-    column = X[:, feature] - X[:, feature].mean()
-    values = targets.reshape(len(targets), -1).astype(np.float64)
-    values = values - values.mean(axis=0)
-    with np.errstate(all="ignore"):
-        slopes = values.T @ column / np.sum(column**2)
-        remainder = values - np.outer(column, slopes)
-        left = np.nan_to_num(np.sum(remainder**2, axis=0) / np.sum(values**2, axis=0), nan=np.inf)
-        told = int(np.argmin(left))
-    if not _ROUNDING < left[told] < np.inf:
-        return None
-    return number(predictable(X[:, rest], remainder[:, told : told + 1]))
-
-
-def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:
-    """Per feature the share of its variance that the classes explain, or (for values) that one output does."""
-    with np.errstate(all="ignore"):
-        centred = X - X.mean(axis=0)
-        total = np.sum(centred**2, axis=0)
-        smallest = 1e-18 * np.maximum(np.sum(X**2, axis=0), 1e-300)
-        if targets.dtype.kind == "i":
-            order = np.argsort(targets, kind="stable")
-            starts = np.flatnonzero(np.diff(targets[order], prepend=-1))
-            counts = np.diff(starts, append=len(targets))[:, None]
-            shares = np.sum(np.add.reduceat(centred[order], starts) ** 2 / counts, axis=0) / total
-        else:
-            values = targets.reshape(len(targets), -1).astype(np.float64)
-            values = values - values.mean(axis=0)
-            products = (values.T @ centred) ** 2 / np.sum(values**2, axis=0)[:, None]
-            shares = np.nanmax(np.vstack([np.zeros(X.shape[1]), products]), axis=0) / total
-    return np.where(total > smallest, np.nan_to_num(shares), 0.0)
-
-
-def _shared(X: Array, validation: Array) -> float:
-    """The share of validation rows that are training rows, beyond what repeats by nature."""
-    direction = np.random.default_rng(0).normal(size=(X.shape[1],))
-    with np.errstate(all="ignore"):
-        seen, asked = X @ direction, validation @ direction
-    return max(float(np.mean(np.isin(asked, seen))) - _repeating(X, seen, direction), 0.0)
-
-
-def _repeating(X: Array, keys: Array, direction: Array) -> float:
-    """How likely one more row is one that is there already, `keys` being the rows times the direction.
-
-    Rows that repeat by chance, such as those of a few categories, agree in half of their columns more often still: then
-    it is as likely as that a row has its like among the others. Otherwise repeats are copies, and only as many count as
-    there are rows too many.
-    """
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    copies, alike = 1 - len(first) / len(keys), float(counts[counts > 1].sum()) / len(keys)
-    if not copies:
-        return 0.0
-    different = X[first]
-    columns = np.random.default_rng(1).permutation(np.flatnonzero((different != different[0]).any(axis=0)))
-    if len(columns) < 2:  # one number per row: nothing tells copies from values that are met again
-        return alike
-    for half in (columns[::2], columns[1::2]):
-        with np.errstate(all="ignore"):
-            part = np.unique(different[:, half] @ direction[half], return_counts=True)[1]
-        if part[part > 1].sum() <= alike * len(first):
-            return copies
-    return alike
-
-
 def _symmetric(model: Sequential, gradient: Array) -> list[str]:
     """Layers whose units all have the same weights and the same gradient: they will stay the same for ever."""
     found = []
@@ -359,47 +267,3 @@ def _symmetric(model: Sequential, gradient: Array) -> list[str]:
 def _rms(values: Array) -> float | None:
     with np.errstate(all="ignore"):
         return number(float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))) if values.size else 0.0
-
-
-def _probe(
-    model: Sequential, X: Array, targets: Array, optimizer: Any, state: Any, rate: float, total: int, frozen: Any
-) -> Facts:
-    """The loss on one batch after ten steps with several rates, each from where the model is."""
-    from gradproof.train.optimizers import OptimizerState
-
-    losses: dict[str, float | None] = {}
-    before = None
-    with np.errstate(all="ignore"):
-        for factor in _PROBE_FACTORS:
-            twin = model.without_dropout()
-            copied = OptimizerState(state.step, {name: slot.copy() for name, slot in state.slots.items()})
-            value = np.nan
-            for _ in range(_PROBE_STEPS + 1):
-                gradient = np.zeros_like(twin.theta)
-                scores, tape = twin._forward(X, True)
-                value, dscores = twin._data_loss(scores, targets)
-                twin._backward(dscores, tape, gradient)
-                value += twin._penalty(total, gradient)
-                twin._release(tape)
-                before = value if before is None else before
-                if not isfinite(value):
-                    break
-                optimizer.update(
-                    twin.theta,
-                    gradient,
-                    copied,
-                    rate * factor,
-                    decayed=twin.layout.regularized_runs,
-                    frozen=frozen,
-                )
-                if not np.isfinite(twin.theta).all():
-                    value = np.inf
-                    break
-            losses[f"{factor:g}"] = number(value) if isfinite(value) else None
-    return {
-        "rows": len(X),
-        "steps": _PROBE_STEPS,
-        "rate": float(rate),
-        "before": number(np.nan if before is None else before),
-        "after": losses,
-    }

@@ -1,0 +1,136 @@
+"""What the doctor says of inputs and targets: their size, leaks, copies, odd numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases.training_setup import Setup, clear_rule
+
+import gradproof as gp
+
+
+@pytest.fixture
+def healthy() -> Setup:
+    return clear_rule()
+
+
+def test_unnormalized_inputs_are_the_cause_of_what_follows(healthy: Setup) -> None:
+    for change in (lambda X: 1000 * X, lambda X: X + 100.0, lambda X: X * np.geomspace(1e-3, 1e3, 6)):
+        sick = replace(healthy, X=change(healthy.X), Xv=change(healthy.Xv), optimizer=gp.SGD(0.1))
+        found = sick.fit().diagnose()
+        assert [symptom.tag for symptom in found] == ["unnormalized_inputs"]
+        assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "unnormalized_inputs"
+
+
+def test_what_the_cause_does_not_explain_is_said_after_it(healthy: Setup) -> None:
+    leaked = [np.column_stack([100 * X, 100 * y]) for X, y in ((healthy.X, healthy.y), (healthy.Xv, healthy.yv))]
+    sick = replace(healthy, X=leaked[0], Xv=leaked[1], optimizer=gp.SGD(0.1))
+    assert sick.tags() == ["unnormalized_inputs", "label_leakage"]
+
+
+def test_identical_inputs(healthy: Setup) -> None:
+    same = replace(healthy, X=np.repeat(healthy.X[:1], 400, axis=0))
+    assert same.tags() == ["identical_inputs"]
+    assert [symptom.tag for symptom in gp.diagnose(same.model(), same.X, same.y)] == ["identical_inputs"]
+
+
+def test_digits() -> None:
+    X, y = gp.data.load_digits()
+    for inputs, allowed in ((X, []), (16 * X, ["unnormalized_inputs"])):  # the latter starts with six times the loss
+        model = gp.Sequential([gp.Dense(32), gp.ReLU(), gp.Dense(10, "xavier")], 64, "softmax_cross_entropy")
+        history = model.fit(
+            inputs[:800],
+            y[:800],
+            epochs=15,
+            batch_size=32,
+            validation_data=(inputs[800:1100], y[800:1100]),
+            progress=False,
+        )
+        assert [symptom.tag for symptom in history.diagnose()] == allowed
+
+
+def test_label_leakage(healthy: Setup) -> None:
+    rng = np.random.default_rng(0)
+    y = healthy.y + 0.02 * rng.normal(size=400), healthy.yv + 0.02 * rng.normal(size=200)
+    leaky = replace(healthy, X=np.insert(healthy.X, 2, y[0], axis=1), Xv=np.insert(healthy.Xv, 2, y[1], axis=1))
+    (symptom,) = leaky.fit().diagnose()
+    assert symptom.tag == "label_leakage" and symptom.evidence["feature"] == 2
+    shared = replace(healthy, Xv=healthy.X[:100], yv=healthy.y[:100])
+    (symptom,) = shared.fit().diagnose()
+    assert symptom.tag == "label_leakage" and symptom.evidence["shared_rows"] == 1.0
+
+
+def test_rows_that_repeat_by_nature_are_no_leak() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 2, (500, 5)).astype(float)  # 32 different rows
+    y = (X.sum(axis=1) > 2).astype(int)
+    model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], 5, "softmax_cross_entropy")
+    assert gp.diagnose(model, X[:300], y[:300], validation_data=(X[300:], y[300:])) == []
+
+
+def test_rows_of_categories_are_no_leak_and_copies_are(rng: np.random.Generator) -> None:
+    def tags(X: np.ndarray) -> list[str]:
+        model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], X.shape[1], "softmax_cross_entropy")
+        y = (X @ np.arange(X.shape[1]) > np.median(X @ np.arange(X.shape[1]))).astype(int)
+        found = gp.diagnose(model, X[:560], y[:560], validation_data=(X[560:], y[560:]))
+        return [symptom.tag for symptom in found]
+
+    assert tags(np.eye(8)[rng.integers(0, 8, (800, 3))].reshape(800, 24)) == []  # 512 different rows
+    assert tags(rng.integers(0, 3, (800, 5)) - 1.0) == []  # 243
+    twice = np.repeat(rng.integers(0, 17, (400, 20)) / 8.0 - 1, 2, axis=0)  # resampled before the split
+    assert tags(rng.permutation(twice)) == ["label_leakage"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_law_that_one_feature_dominates_is_no_leak_and_a_copy_is(rng: np.random.Generator, noise: float) -> None:
+    X = rng.normal(size=(600, 3))
+    for weight in (5.0, 15.0):
+        y = weight * X[:, 0] + 0.3 * X[:, 1] - 0.2 * X[:, 2] ** 2
+        assert gp.diagnose(gp.Sequential([gp.Dense(1, 0.01)], 3, "mse"), X, y) == []
+    y = X[:, 0] ** 2 + X[:, 1] + rng.normal(size=600)
+    leaky = np.column_stack([X, (y + noise * rng.normal(size=600)) / y.std()])
+    (symptom,) = gp.diagnose(gp.Sequential([gp.Dense(1, 0.01)], 4, "mse"), leaky, y)
+    assert symptom.tag == "label_leakage" and symptom.evidence["feature"] == 3
+
+
+def test_classes_far_apart_in_one_feature_are_no_leak(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2, 400)
+    X = np.column_stack([2.0 * y - 1, 0 * y]) + rng.normal(size=(400, 2)) * [0.1, 1.0]
+    model = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(2)], 2, "softmax_cross_entropy")
+    assert gp.diagnose(model, X, y) == []
+    X[:, 0] = 2.0 * y - 1 + 0.05 * rng.normal(size=400)
+    assert [symptom.tag for symptom in gp.diagnose(model, X, y)] == ["label_leakage"]
+
+
+def test_one_feature_that_honestly_decides_is_no_leak(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(300, 4))
+    model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], 4, "softmax_cross_entropy")
+    assert gp.diagnose(model, X, (X[:, 1] > 0).astype(int)) == []
+
+
+@pytest.mark.parametrize(
+    ("X", "y"), [(np.zeros((1, 3)), [0]), (np.ones((5, 3)), [0, 1, 0, 1, 0]), (1e30 * np.ones((4, 3)), [0, 1, 1, 0])]
+)
+def test_tiny_and_odd_data_give_a_verdict(X: np.ndarray, y: list[int]) -> None:
+    model = gp.Sequential([gp.Dense(4), gp.ReLU(), gp.Dense(2)], 3, "softmax_cross_entropy")
+    assert isinstance(gp.diagnose(model, X, y), list)
+    with np.errstate(all="ignore"):
+        assert isinstance(model.fit(X, y, epochs=2, progress=False).diagnose(), list)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e307])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "mse"])
+def test_numbers_too_large_for_their_squares(rng: np.random.Generator, loss: str, scale: float) -> None:
+    X, X_dev = rng.uniform(-10, 10, size=(60, 5)) * scale, rng.uniform(-10, 10, size=(20, 5)) * scale
+    y, y_dev = (np.arange(60) % 3, np.arange(20) % 3) if loss != "mse" else (rng.normal(size=60), rng.normal(size=20))
+    model = gp.Sequential([gp.Dense(8), gp.ReLU(), gp.Dense(1 + 2 * (loss != "mse"))], 5, loss, dtype="float64")
+    assert gp.diagnose(model, X, y)[0].tag == "unnormalized_inputs"
+    history = model.fit(X, y, validation_data=(X_dev, y_dev), epochs=3)
+    assert history.diagnose()[0].tag == "unnormalized_inputs"
+    assert "NaN" not in history.to_json() and "Infinity" not in history.to_json()
+    if loss == "mse":  # targets of that size
+        history = model.copy().fit(X / scale, y * scale, epochs=2)
+        assert all(str(symptom) for symptom in history.diagnose())
