@@ -95,6 +95,8 @@ def test_what_has_no_counterpart_is_refused(rng):
         from_sklearn(MLPClassifier())
     with pytest.raises(TypeError, match="estimator: got LogisticRegression, expected an MLPClassifier or MLPRegressor"):
         from_sklearn(LogisticRegression().fit(X, X[:, 0] > 0))
+    with pytest.raises(TypeError, match="gradproof's own MLPClassifier, expected one of sklearn.*estimator.model_"):
+        from_sklearn(gp.sklearn.MLPClassifier())
     poisson = MLPRegressor(max_iter=1)
     if "loss" not in poisson.get_params():
         pytest.skip("this scikit-learn has no Poisson loss")

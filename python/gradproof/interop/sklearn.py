@@ -12,8 +12,10 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from gradproof.interop.sklearn_base import ATTRIBUTES, MLP, PARAMETERS, dense
+from gradproof.interop.sklearn_base import MLP
+from gradproof.interop.sklearn_data import dense
 from gradproof.interop.sklearn_exchange import from_sklearn
+from gradproof.interop.sklearn_parameters import ATTRIBUTES, PARAMETERS
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]
 
@@ -200,7 +202,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return codes if len(self.classes_) > 1 else np.ones_like(codes)
 
     def _strata(self, targets: Array) -> Array | None:
-        return None if self._multilabel else targets
+        return None if self._multilabel or len(self.classes_) < 2 else np.asarray(self.classes_[targets])
 
     def _decided(self, scores: Array) -> Array:
         if self._multilabel:

@@ -42,6 +42,13 @@ def from_sklearn(estimator: Any) -> Sequential:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.utils.validation import check_is_fitted
 
+    from gradproof.interop.sklearn_base import MLP
+
+    if isinstance(estimator, MLP):
+        raise TypeError(
+            f"estimator: got gradproof's own {type(estimator).__name__}, expected one of sklearn.neural_network; the "
+            "network of this one is estimator.model_"
+        )
     if not isinstance(estimator, (MLPClassifier, MLPRegressor)):
         raise TypeError(f"estimator: got {type(estimator).__name__}, expected an MLPClassifier or MLPRegressor")
     check_is_fitted(estimator)

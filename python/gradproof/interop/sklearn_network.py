@@ -44,7 +44,7 @@ def layers(
     pieces = validate.whole(maxout_pieces, "maxout_pieces", 1, validate.WIDEST)
     built: list[BuiltIn] = []
     for units, name, keep, normalize in zip(units_per_layer, activations, keep_probs, normalized, strict=True):
-        norm = [BatchNorm()] if _flag(normalize, "batch_norm") else []
+        norm = [BatchNorm()] if validate.flag(normalize, "batch_norm") else []
         if isinstance(name, str) and name == "maxout":
             built += [Maxout(units, pieces), *norm]  # the maximum belongs to the layer: it cannot come after the norm
         else:
@@ -75,12 +75,6 @@ def _activation(name: Any) -> tuple[BuiltIn | None, str]:
         known = ", ".join(map(repr, [*ACTIVATIONS, "maxout"]))
         raise ValueError(f"activation: got {name!r}, expected one of {known}, or a layer such as gp.LeakyReLU(0.1)")
     return ACTIVATIONS[name]
-
-
-def _flag(value: Any, name: str) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {value!r}, expected True or False")
-    return bool(value)
 
 
 def optimizer(

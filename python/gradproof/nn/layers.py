@@ -246,7 +246,5 @@ def _number(layer: BuiltIn, name: str, expected: str, allowed: Callable[[float],
 
 
 def _flag(layer: BuiltIn, name: str) -> None:
-    value = getattr(layer, name)
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{type(layer).__name__}: {name}: got {value!r}, expected True or False")
-    object.__setattr__(layer, name, bool(value))
+    value = validate.flag(getattr(layer, name), f"{type(layer).__name__}: {name}")
+    object.__setattr__(layer, name, value)

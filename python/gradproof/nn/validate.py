@@ -28,6 +28,13 @@ def dtype(value: Any) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def flag(value: Any, name: str) -> bool:
+    """True or False, of NumPy too."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {value!r}, expected True or False")
+    return bool(value)
+
+
 def whole(value: Any, name: str, smallest: int, largest: int) -> int:
     """An integer within bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):

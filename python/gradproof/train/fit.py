@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof.nn import validate
 from gradproof.train import checkpoint, options, streams
 from gradproof.train import samples as data
 from gradproof.train.batches import Augmentation, Division, Feed
@@ -129,8 +130,8 @@ def fit(
     samples = data.Samples(model, X, y)
     chosen = options.Options.of(model, len(samples), optimizer, schedule, epochs, batch_size, seed, frozen, shuffle)
     options.check_augment(augment)
-    options.flag(monitor, "monitor")
-    options.flag(score, "score")
+    monitor = validate.flag(monitor, "monitor")
+    score = validate.flag(score, "score")
     validation = data.validation(model, validation_data, samples.targets)
     weights = data.weights(model, samples.targets, sample_weight, class_weight)
     watchers = options.in_order(callbacks)

@@ -66,7 +66,6 @@ class Options:
             raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
             raise TypeError(f"schedule: got {schedule!r}, expected one of gp.schedules, or a function of the epoch")
-        flag(shuffle, "shuffle")
         names = tuple(frozen) if isinstance(frozen, Iterable) and not isinstance(frozen, str) else frozen
         frozen_runs(names, model.layout)
         names = (names,) if isinstance(names, str) else names
@@ -79,7 +78,7 @@ class Options:
             min(m, validate.whole(batch_size, "batch_size", 1, 2**63 - 1)),
             validate.whole(seed, "seed", 0, 2**64 - 1),
             names,
-            shuffle,
+            validate.flag(shuffle, "shuffle"),
         )
 
     @property
@@ -133,12 +132,6 @@ def in_order(callbacks: Any) -> list[Callback]:
             given = f"the class {callback.__name__}" if isinstance(callback, type) else type(callback).__name__
             raise TypeError(f"callbacks[{index}]: got {given}, expected an instance of gp.callbacks.Callback")
     return sorted(callbacks, key=lambda callback: callback.order)
-
-
-def flag(value: Any, name: str) -> None:
-    """True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected True or False")
 
 
 def check_augment(augment: Any) -> None:

@@ -147,20 +147,19 @@ def weights(model: Sequential, targets: Array, sample_weight: Any, class_weight:
             raise type(error)(str(error).replace("weights", "sample_weight")) from error
         if not product.any():
             raise ValueError("sample_weight: got only zeros, expected a row that counts")
+        product = relative(product)
     if class_weight is not None:
-        by_row = _class_weights(model, targets, class_weight)
-        with np.errstate(over="ignore"):  # refused below
-            product = by_row if product is None else product * by_row
+        by_row = relative(_class_weights(model, targets, class_weight))
+        product = by_row if product is None else relative(product * by_row)
         if not product.any():
             raise ValueError("class_weight: with these weights no row counts, expected a class that occurs above 0")
-    if product is None:
-        return None
-    with np.errstate(over="ignore"):
-        if not np.isfinite(product.sum()):
-            raise ValueError(
-                "sample_weight: the weights add up to more than float64 can hold; only their ratios matter"
-            )
-    return validate.finite(product, model.dtype, "sample_weight")
+    return None if product is None else product.astype(model.dtype)
+
+
+def relative(weights: Array) -> Array:
+    """Weights over a power of two, so that the largest is about 1: their ratios are all that matters, and neither the
+    sum nor float32 is too small for them. Nothing is rounded."""
+    return np.ldexp(weights, -np.frexp(weights.max())[1])
 
 
 def _class_weights(model: Sequential, targets: Array, class_weight: Any) -> Array:

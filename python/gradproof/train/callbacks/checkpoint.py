@@ -47,9 +47,7 @@ class Checkpoint(Callback):
             raise TypeError(f"path: got {path!r}, expected a str or path-like")
         self.path = path
         self.every = validate.whole(every, "every", 1, 2**63 - 1)
-        if not isinstance(best_only, bool):
-            raise TypeError(f"best_only: got {best_only!r}, expected True or False")
-        self.best_only = best_only
+        self.best_only = validate.flag(best_only, "best_only")
         self._monitored = Monitored(monitor)
 
     def on_train_begin(self, model: Sequential, run: Run) -> None:

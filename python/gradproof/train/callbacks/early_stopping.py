@@ -41,9 +41,7 @@ class EarlyStopping(Callback):
         self, monitor: str | None = None, patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
         self.patience = validate.whole(patience, "patience", 0, 2**63 - 1)
-        if not isinstance(restore_best, bool):
-            raise TypeError(f"restore_best: got {restore_best!r}, expected True or False")
-        self.restore_best = restore_best
+        self.restore_best = validate.flag(restore_best, "restore_best")
         self._monitored = Monitored(monitor, min_delta)
         self._start()
 
