@@ -199,6 +199,24 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not Dangerous.opened
 
 
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        (
+            {"X": np.ones((2, 2)), "Y": np.ones(2)},
+            ValueError,
+            "archive.npz': it holds X, Y; expected .* arrays X and y",
+        ),
+        ({"X": np.ones((2, 2)), "y": np.ones(1)}, ValueError, "archive.npz': 2 rows of inputs, but 1 targets"),
+        ({"X": np.array(["a"]), "y": np.ones(1)}, TypeError, "archive.npz': X: got ndarray of dtype <U1"),
+    ],
+)
+def test_archives_of_something_else(tmp_path: Path, arrays: Any, error: type[Exception], message: str) -> None:
+    np.savez(tmp_path / "archive.npz", **arrays)
+    with pytest.raises(error, match=message):
+        load_npz(tmp_path / "archive.npz")
+
+
 def test_csv(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a, b, label\n1, 2.5, 3\n\n-1,1e-3,4\n")
     X, y = load_csv(tmp_path / "data.csv")
@@ -214,9 +232,15 @@ def test_csv(tmp_path: Path) -> None:
         (load_csv, b"1,2\n3,\xff\n", "cannot read"),
         (load_csv, b"1\n2\n", "at least one input and a target"),
         (load_csv, b"", "at least one input and a target"),
-        (load_npz, b"PK\x03\x04 and so on", "cannot read"),
-        (load_npy, b"\x93NUMPY\x01\x00", "cannot read"),
-        (load_npy, b"", "cannot read"),
+        (
+            load_npz,
+            b"PK\x03\x04 and so on",
+            "cannot read .*file': BadZipFile: .*; expected an archive of np.savez with .*X and y",
+        ),
+        (load_npz, b"junk", "cannot read .*file': it is no file of NumPy; expected an archive of np.savez with"),
+        (load_npz, b"", "it is no file of NumPy"),
+        (load_npy, b"\x93NUMPY\x01\x00", "cannot read .*file': .*; expected an array of numbers of np.save"),
+        (load_npy, b"", "cannot read .*file': it is no file of NumPy; expected an array of numbers of np.save"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path: Path, reader: Any, content: bytes, message: str) -> None:

@@ -322,6 +322,26 @@ class TestAugment:
         assert not np.array_equal(a.theta, c.theta)
         np.testing.assert_array_equal(X, before)
 
+    @pytest.mark.parametrize("sequence", [list, tuple])
+    def test_several_are_made_one_after_the_other(self, dtype: str, X: np.ndarray, y: np.ndarray, sequence: Any):
+        changes = [lambda batch, rng: 2 * batch, gp.data.Noise(0.1), lambda batch, rng: batch - rng.random()]
+
+        def whole(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            for change in changes:
+                batch = change(batch, rng).astype(dtype)
+            return batch
+
+        a, b, c = network(dtype), network(dtype), network(dtype)
+        a.fit(X, y, epochs=2, batch_size=16, augment=sequence(changes))
+        b.fit(X, y, epochs=2, batch_size=16, augment=whole)
+        assert_same(a, b)
+        c.fit(X, y, epochs=2, batch_size=16, augment=sequence(reversed(changes)))
+        assert not np.array_equal(a.theta, c.theta)
+        plain, none = network(dtype), network(dtype)
+        plain.fit(X, y, epochs=1)
+        none.fit(X, y, epochs=1, augment=sequence())
+        assert_same(plain, none)
+
     def test_an_augmentation_that_changes_nothing_changes_nothing(self, dtype: str, X: np.ndarray, y: np.ndarray):
         weights = np.linspace(0.5, 2, M)
         a, b = network(dtype), network(dtype)
@@ -598,7 +618,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "frozen kind": ({"frozen": 3}, "frozen: got 3, expected a list of names"),
     "frozen": ({"frozen": ("dense_7",)}, "frozen: got 'dense_7', expected .* dense_0.W"),
     "shuffle": ({"shuffle": 1}, "shuffle: got 1"),
-    "augment": ({"augment": 3}, "augment: got 3"),
+    "augment": ({"augment": 3}, "augment: got 3, expected a function of .*, or a list of them"),
+    "one of several": ({"augment": [gp.data.Noise(), 3]}, r"augment\[1\]: got 3, expected a function"),
+    "a class": ({"augment": gp.data.Noise}, "augment: got <class .*Noise'>, expected a function"),
     "monitor": ({"monitor": "val_loss"}, "monitor: got 'val_loss', expected True or False"),
     "callbacks": ({"callbacks": [gp.callbacks.EarlyStopping]}, r"callbacks\[0\]: got the class EarlyStopping"),
     "callback": ({"callbacks": [print]}, r"callbacks\[0\]: got builtin"),

@@ -172,6 +172,10 @@ def test_bad_inputs_are_refused() -> None:
         gp.torch.gradcheck(torch.sin, torch.as_strided(normal(4, grad=False), (3, 2), (1, 1)).requires_grad_())
     with pytest.raises(ValueError, match="layout"):
         gp.torch.gradcheck(torch.sparse.sum, torch.eye(2, dtype=torch.float64).to_sparse().requires_grad_())
+    with pytest.raises(ValueError, match="input0 is on the device 'meta', without values"):
+        gp.torch.gradcheck(torch.sin, torch.ones(3, device="meta", dtype=torch.float64, requires_grad=True))
+    with pytest.raises(ValueError, match="^weight is on the device 'meta', without values"):
+        gp.torch.check_module(torch.nn.Linear(3, 2, device="meta"), normal(4, 3))
     with pytest.raises(ValueError, match="order"):
         gp.torch.gradcheck(torch.sin, normal(3), order=3)
     with pytest.raises(RuntimeError, match="shape"):

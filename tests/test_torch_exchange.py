@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,12 @@ def test_modules_written_in_pytorch(dtype):
     assert_same(model.forward(X), predicted(module, X))
 
 
+def with_values(module, name, value):
+    with torch.no_grad():
+        getattr(module, name).fill_(value)
+    return module
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
@@ -128,6 +135,15 @@ def test_modules_written_in_pytorch(dtype):
         (lambda: nn.BatchNorm1d(6, momentum=None), r"momentum=None, expected a number in \(0, 1\]"),
         (lambda: nn.Sequential(nn.Linear(6, 3), nn.Dropout(1.0)), "'1' drops everything"),
         (lambda: nn.Softmax(dim=0), "Softmax"),
+        (lambda: nn.Sequential(nn.Linear(6, 3), nn.Linear(5, 2)), "'1' takes 5 values per row, but gets 3"),
+        (lambda: nn.Sequential(nn.Linear(6, 3, device="meta")), "'0.weight' is on the device 'meta', without values"),
+        (lambda: nn.Linear(6, 3, device="meta"), "module: 'weight' is on the device 'meta'"),
+        (
+            lambda: with_values(nn.Linear(6, 3), "bias", math.nan),
+            "module: 'bias' has 3 values like nan, expected finite",
+        ),
+        (lambda: with_values(nn.BatchNorm1d(6), "weight", -math.inf), "'weight' has 6 values like -inf"),
+        (lambda: with_values(nn.BatchNorm1d(6), "running_var", -1.0), "'running_var' has 6 .* -1.0, expected .* >= 0"),
         (lambda: nn.Tanh(), "input_size: got None, expected the features per row"),
     ],
 )

@@ -84,6 +84,10 @@ def test_what_it_finds_is_its_status(capsys):
         (["no_such_module:f"], "no_such_module"),
         (["json:loads"], "--parameter: missing; 'json' has no 'space' either"),
         (["tune_models:score", "-p", "x"], "--parameter: got 'x'"),
+        (
+            ["tune_models:score", "-p", "x=log:1:2", "-p", "x=log:1:3"],
+            "--parameter: got 'x' twice, the second time as 'x=log:1:3'",
+        ),
         (["tune_models:score", "-p", "x=grid:1:2"], "KIND one of"),
         (["tune_models:score", "-p", "x=log:0:2"], "low: got 0"),
         (["tune_models:score", "-p", "x=log:1"], "expected two ends"),

@@ -242,6 +242,26 @@ def test_the_function_reports_and_is_pruned():
     assert all(trial.state == "complete" for trial in tune.search(objective, space=LINE, trials=9).trials)
 
 
+@pytest.mark.parametrize("wrap", [np.float64, np.float32, np.array, lambda x: np.array(round(x))])
+def test_scores_may_be_numbers_of_numpy(wrap):
+    told: list[Any] = []
+
+    def objective(p: dict[str, Any], report: Any) -> Any:
+        report(0, wrap(p["x"]))
+        told.append(wrap(p["x"]))
+        return told[-1]
+
+    result = tune.search(objective, space=LINE, trials=3)
+    assert [trial.value for trial in result.trials] == [float(value) for value in told]
+    assert all(type(trial.value) is float for trial in result.trials)
+
+
+def test_scores_may_be_tensors():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    score = torch.tensor(0.5, requires_grad=True)
+    assert tune.search(lambda p: 2 * score, space=LINE, trials=1).best.value == 1.0
+
+
 def test_callbacks_are_told_every_trial():
     told: list[tune.Trial] = []
     result = tune.search(bowl, space=SPACE, trials=5, callbacks=[told.append])
@@ -406,6 +426,8 @@ def test_the_plot_has_its_data_and_the_page_everything(tmp_path):
         ({"X": np.zeros((3, 2))}, ValueError, "X, y: got X alone"),
         ({"objective": 3}, TypeError, "objective: got 3"),
         ({"objective": lambda p: None}, TypeError, "objective: gave None"),
+        ({"objective": lambda p: np.ones(1)}, TypeError, r"objective: gave array\(\[1.\]\), expected a number"),
+        ({"objective": lambda p: np.array("a")}, TypeError, "objective: gave 'a', expected a number"),
         ({"objective": lambda p, report: report(-1, 0.0)}, ValueError, "epoch: got -1"),
         ({"objective": lambda p, report: report(0, "a")}, TypeError, "value: got 'a'"),
     ],

@@ -95,7 +95,12 @@ def _subject(options: argparse.Namespace) -> tuple[Callable[..., Any], Mapping[s
     """What gives the score or the network, and the space."""
     from gradproof.tune import integer, log, uniform
 
-    given = dict(_parameter(text) for text in options.parameter)
+    given: dict[str, Parameter] = {}
+    for text in options.parameter:
+        name, parameter = _parameter(text)
+        if name in given:
+            raise InputError(f"--parameter: got {name!r} twice, the second time as {text!r}")
+        given[name] = parameter
     if options.model is None:
         options.data = options.data or "digits"
         demo: dict[str, Parameter] = {

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _LARGEST_LABEL = 2.0**53  # up to here float64 holds every whole number
 _CHUNK = 2**20
+_NUMPY = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # how np.save's files begin, and np.savez's
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -173,12 +174,16 @@ def load_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
     def read(file: IO[bytes]) -> tuple[Array, Array]:
         arrays = np.load(file, allow_pickle=False)
         if isinstance(arrays, np.ndarray):
-            raise ValueError(f"it holds a single array, expected {X} and {y}")
+            raise ValueError("it holds a single array")
         if X not in arrays or y not in arrays:
-            raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}, expected {X} and {y}")
+            raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}")
         return arrays[X], arrays[y]
 
-    return samples(*_whole(path, read))
+    arrays = _whole(path, read, f"an archive of np.savez with the arrays {X} and {y}")
+    try:
+        return samples(*arrays)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{os.fspath(path)!r}: {error}") from error
 
 
 def load_npy(path: PathLike) -> Array:
@@ -193,10 +198,10 @@ def load_npy(path: PathLike) -> Array:
     def read(file: IO[bytes]) -> Array:
         array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
-            raise ValueError("it holds several arrays, expected one")
+            raise ValueError("it holds several arrays")
         return array
 
-    return _whole(path, read)
+    return _whole(path, read, "an array of numbers of np.save")
 
 
 def load_csv(path: PathLike) -> tuple[Array, Array]:
@@ -294,14 +299,17 @@ def _unreadable(path: PathLike, reason: object) -> ValueError:
     return ValueError(f"cannot read {os.fspath(path)!r}: {reason}")
 
 
-def _whole(path: PathLike, read: Callable[[IO[bytes]], T]) -> T:
+def _whole(path: PathLike, read: Callable[[IO[bytes]], T], expected: str) -> T:
     """What NumPy reads; of a damaged file it raises whatever the layers of the format raise."""
     with open(path, "rb") as file:
         try:
+            if not file.read(max(map(len, _NUMPY))).startswith(_NUMPY):  # NumPy would take it for a pickle
+                raise ValueError("it is no file of NumPy")
+            file.seek(0)
             return read(file)
         except Exception as error:
             text = str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
-            raise _unreadable(path, text) from error
+            raise _unreadable(path, f"{text.rstrip('.')}; expected {expected}") from error
 
 
 @contextmanager

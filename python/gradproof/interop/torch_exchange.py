@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -93,11 +94,13 @@ def from_torch(
     """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module: got {type(module).__name__}, expected a torch.nn.Sequential")
+    dtype = _dtype(module)
     parts = [_Part.of(name, part) for name, part in _leaves(module, "")]
     n_in = next((part.input_size for part in parts if part.input_size is not None), input_size)
     if n_in is None:
         raise ValueError("input_size: got None, expected the features per row, as no layer of module says it")
-    model = Sequential([part.layer for part in parts], n_in, loss, l1=l1, l2=l2, dtype=_dtype(module), seed=seed)
+    _check_sizes(parts, n_in)
+    model = Sequential([part.layer for part in parts], n_in, loss, l1=l1, l2=l2, dtype=dtype, seed=seed)
     shift: Array | None = None  # the bias of a Dense that has none here
     for node, part in zip(model.structure.nodes, parts, strict=True):
         own = dict(part.values)
@@ -149,6 +152,7 @@ def _leaves(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.
 class _Part:
     """A module of PyTorch in the terms of gradproof."""
 
+    name: str
     layer: BuiltIn
     values: dict[str, Array] = field(default_factory=dict)
     input_size: int | None = None
@@ -158,21 +162,31 @@ class _Part:
         nn, kind = torch.nn, type(part)
         if kind is nn.Linear:
             tensors = {"W": part.weight.T, "b": part.bias}
-            return cls(Dense(part.out_features, bias=part.bias is not None), _arrays(tensors), part.in_features)
+            return cls(
+                name, Dense(part.out_features, bias=part.bias is not None), _arrays(name, tensors), part.in_features
+            )
         if kind is nn.BatchNorm1d:
-            return cls(_batch_norm(name, part), _arrays(_affine(part)), part.num_features)
+            return cls(name, _batch_norm(name, part), _arrays(name, _affine(part)), part.num_features)
         if kind is nn.LeakyReLU:
-            return cls(LeakyReLU(part.negative_slope))
+            return cls(name, LeakyReLU(part.negative_slope))
         if kind is nn.Dropout:
             if part.p == 1:
                 raise ValueError(f"module: {name!r} drops everything, p=1, expected p < 1")
-            return cls(Dropout(1 - part.p))
+            return cls(name, Dropout(1 - part.p))
         if kind is nn.Softmax and part.dim in (None, 1, -1):
-            return cls(Softmax())
+            return cls(name, Softmax())
         for layer in (ReLU, Tanh, Sigmoid):
             if kind is getattr(nn, layer.__name__):
-                return cls(layer())
+                return cls(name, layer())
         raise ValueError(f"module: {name!r} is {part}, which gradproof has no layer for")
+
+
+def _check_sizes(parts: list[_Part], n_in: int) -> None:
+    """Whether every part takes as many values per row as the one before it gives."""
+    for part in parts:
+        if part.input_size not in (None, n_in):
+            raise ValueError(f"module: {part.name!r} takes {part.input_size} values per row, but gets {n_in}")
+        n_in = part.layer.output_size(n_in)
 
 
 def _batch_norm(name: str, part: Any) -> BatchNorm:
@@ -188,8 +202,21 @@ def _affine(part: Any) -> dict[str, torch.Tensor | None]:
     return own | {"gamma": part.weight, "beta": part.bias}  # without them 1 and 0, as a new BatchNorm has
 
 
-def _arrays(tensors: dict[str, torch.Tensor | None]) -> dict[str, Array]:
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+def _arrays(part: str, tensors: dict[str, torch.Tensor | None]) -> dict[str, Array]:
+    full = {own: f"{part}.{_THEIR_NAMES[own]}".lstrip(".") for own in tensors}
+    return {own: _array(full[own], own, tensor) for own, tensor in tensors.items() if tensor is not None}
+
+
+def _array(name: str, own: str, tensor: torch.Tensor) -> Array:
+    if tensor.is_meta:
+        raise ValueError(f"module: {name!r} is on the device 'meta', without values; expected loaded weights")
+    values: Array = tensor.detach().cpu().numpy()
+    wrong = ~np.isfinite(values) if own != "running_variance" else ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        first = values[wrong][0]
+        expected = "finite numbers" if own != "running_variance" else "finite numbers >= 0"
+        raise ValueError(f"module: {name!r} has {np.count_nonzero(wrong)} values like {first}, expected {expected}")
+    return values
 
 
 def _dtype(module: torch.nn.Module) -> str:

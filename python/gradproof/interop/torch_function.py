@@ -74,6 +74,8 @@ class Leaf:
     """
 
     def __init__(self, name: str, tensor: Tensor, owner: Tensor | None = None) -> None:
+        if tensor.is_meta:
+            raise ValueError(f"{name} is on the device 'meta', without values; expected a tensor that has them")
         self.tensor = tensor.detach().resolve_conj().resolve_neg()
         self.owner = owner
         self.half = tensor.dtype in HALF

@@ -67,13 +67,13 @@ class Feed:
         state: Any,
         weights: Array | None,
         frozen: Sequence[str],
-        augment: Augmentation | None,
+        changes: Sequence[Augmentation],
         seed: int,
     ) -> None:
-        self._model, self._samples, self._weights, self._augment, self._seed = model, samples, weights, augment, seed
+        self._model, self._samples, self._weights, self._changes, self._seed = model, samples, weights, changes, seed
         self._division = division
         self._settings = (optimizer, state, frozen)
-        self._staged = samples.mapped or augment is not None
+        self._staged = samples.mapped or bool(changes)
         self._step = None if self._staged else self._new(samples.X, samples.targets, weights)
 
     def most(self) -> int:
@@ -107,7 +107,7 @@ class Feed:
         if not self._staged:
             return rows, size
         X = self._samples.gather(rows)
-        if self._augment is not None:
+        if self._changes:
             X = np.concatenate(
                 [
                     self._augmented(X[start - starts[0] : stop - starts[0]], epoch, first + i)
@@ -119,15 +119,16 @@ class Feed:
         return np.arange(len(rows), dtype=np.int64), size
 
     def _augmented(self, batch: Array, epoch: int, index: int) -> Array:
-        assert self._augment is not None
-        shape = batch.shape
-        changed = np.asarray(self._augment(batch, streams.augmentation(self._seed, epoch, index)))
-        if changed.shape != shape:
-            raise ValueError(f"augment: got shape {changed.shape} back, expected that of the batch, {shape}")
-        try:
-            return self._model._inputs(changed)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"augment: got back {error}") from error
+        shape, rng = batch.shape, streams.augmentation(self._seed, epoch, index)
+        for change in self._changes:
+            changed = np.asarray(change(batch, rng))
+            if changed.shape != shape:
+                raise ValueError(f"augment: got shape {changed.shape} back, expected that of the batch, {shape}")
+            try:
+                batch = self._model._inputs(changed)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"augment: got back {error}") from error
+        return batch
 
     def _new(self, X: Array, targets: Array, weights: Array | None) -> Step:
         optimizer, state, frozen = self._settings

@@ -54,7 +54,7 @@ def fit(
     class_weight: Any = None,
     frozen: Sequence[str] = (),
     shuffle: bool = True,
-    augment: Augmentation | None = None,
+    augment: Augmentation | Sequence[Augmentation] | None = None,
     monitor: bool = True,
     score: bool = True,
     resume: str | os.PathLike[str] | None = None,
@@ -101,9 +101,9 @@ def fit(
         batch normalization go on.
     shuffle : bool
         Whether every epoch goes through the rows in an order of its own.
-    augment : callable, optional
-        ``augment(batch, rng)`` gives the inputs that a batch is trained on, in the shape of the copy that it is given.
-        `rng` is a function of seed, epoch and batch.
+    augment : callable or sequence of callables, optional
+        ``augment(batch, rng)`` gives the inputs that a batch is trained on, in the shape of the copy that it is given;
+        several are called one after the other. `rng` is a function of seed, epoch and batch.
     monitor : bool
         Whether activations, gradients and updates are looked at once an epoch.
     score : bool
@@ -129,7 +129,7 @@ def fit(
     """
     samples = data.Samples(model, X, y)
     chosen = options.Options.of(model, len(samples), optimizer, schedule, epochs, batch_size, seed, frozen, shuffle)
-    options.check_augment(augment)
+    changes = options.changes(augment)
     monitor = validate.flag(monitor, "monitor")
     score = validate.flag(score, "score")
     validation = data.validation(model, validation_data, samples.targets)
@@ -153,7 +153,7 @@ def fit(
             callback.on_train_begin(model, run)
         if found is not None:
             found.restore(watchers, run)
-        feed = Feed(model, samples, division, chosen.optimizer, state, weights, frozen, augment, chosen.seed)
+        feed = Feed(model, samples, division, chosen.optimizer, state, weights, frozen, changes, chosen.seed)
         trainer = _Trainer(model, chosen, run, feed, division, len(samples), weights, watchers, interrupt, shown)
         trainer.evaluation = Evaluation(model, samples if score else None, validation)
         trainer.monitor = Monitor(model, chosen.batch_size, len(division)) if monitor else None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradproof.nn import validate
 from gradproof.train import schedules
-from gradproof.train.batches import BATCH, FULL_BATCH
+from gradproof.train.batches import BATCH, FULL_BATCH, Augmentation
 from gradproof.train.callback import Callback
 from gradproof.train.optimizers import Adam, Optimizer
 from gradproof.train.samples import Samples
@@ -134,10 +134,15 @@ def in_order(callbacks: Any) -> list[Callback]:
     return sorted(callbacks, key=lambda callback: callback.order)
 
 
-def check_augment(augment: Any) -> None:
-    """Whether it can be called."""
-    if augment is not None and not callable(augment):
-        raise TypeError(f"augment: got {augment!r}, expected a function of (batch, rng)")
+def changes(augment: Any) -> list[Augmentation]:
+    """What is done to a batch, one after the other."""
+    several = isinstance(augment, (list, tuple))
+    given = list(augment) if several else [] if augment is None else [augment]
+    for index, change in enumerate(given):
+        if isinstance(change, type) or not callable(change):  # gp.data.Noise instead of gp.data.Noise(0.1)
+            name = f"augment[{index}]" if several else "augment"
+            raise TypeError(f"{name}: got {change!r}, expected a function of (batch, rng), or a list of them")
+    return given
 
 
 def _fingerprint(samples: Samples, weights: Array | None) -> int:

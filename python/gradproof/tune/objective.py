@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 DIRECTIONS = ("maximize", "minimize")
 
 
+def _number(value: Any, what: str) -> float:
+    """A score, also as an array or tensor without dimensions."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} {value!r}, expected a number")
+    return float(value)
+
+
 class Pruned(Exception):  # noqa: N818 - no error
     """Raised by :class:`Report` in a trial that is worse than others were at the same epoch."""
 
@@ -67,9 +76,7 @@ class Report:
         """The same without the consequences."""
         if not isinstance(epoch, Integral) or epoch < 0:
             raise ValueError(f"epoch: got {epoch!r}, expected a whole number >= 0")
-        if not isinstance(value, Real):
-            raise TypeError(f"value: got {value!r}, expected a number")
-        self._trial.report(float(value), int(epoch))
+        self._trial.report(_number(value, "value: got"), int(epoch))
 
     def wants_pruning(self) -> bool:
         """Whether the trial should be given up."""
@@ -100,10 +107,7 @@ class Function:
             If the function gives no number.
         """
         arguments = {"report": report} if self._reports else {}
-        value = self._function(dict(parameters), **arguments)
-        if not isinstance(value, Real):
-            raise TypeError(f"objective: gave {value!r}, expected a number")
-        return float(value)
+        return _number(self._function(dict(parameters), **arguments), "objective: gave")
 
 
 class Training:
