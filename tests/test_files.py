@@ -116,6 +116,96 @@ def test_an_open_file_without_a_name_is_written_to(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+WRITER = """
+import os, sys, time
+from gradproof import _files
+
+def held(name):
+    function = getattr(os, name)
+    def wait(*arguments):
+        print("here", flush=True)
+        sys.stdin.readline()
+        return function(*arguments)
+    setattr(os, name, wait)
+
+held(sys.argv[2])
+_files.write(sys.argv[1], b"theirs")
+"""
+
+
+def writer(target: Path, where: str) -> subprocess.Popen[bytes]:
+    """Another process in the middle of a write to `target`."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, target, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None and child.stdout.readline() == b"here\n"
+    return child
+
+
+@posix
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, where: str) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    child = writer(target, where)
+    child.kill()
+    child.communicate()
+    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+    _files.write(tmp_path / "other", b"of another name")
+    assert len(list(tmp_path.iterdir())) == 3
+    _files.write(target, b"new")
+    assert sorted(tmp_path.iterdir()) == [target, tmp_path / "other"] and target.read_bytes() == b"new"
+
+
+@posix
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path, where: str) -> None:
+    target = tmp_path / "file"
+    child = writer(target, where)
+    _files.write(target, b"ours")
+    assert target.read_bytes() == b"ours" and len(list(tmp_path.iterdir())) == 2
+    child.communicate(b"\n")
+    assert child.returncode == 0
+    assert target.read_bytes() == b"theirs" and list(tmp_path.iterdir()) == [target]
+
+
+@posix
+def test_one_that_was_taken_for_left_over_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed by another process between its creation and its lock."""
+    import fcntl
+
+    removed: list[Path] = []
+
+    def late(file: Any, how: int) -> None:
+        if not removed:
+            removed.append(Path(file.name))
+            removed[0].unlink()
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    _files.write(tmp_path / "file", b"content")
+    assert removed and list(tmp_path.iterdir()) == [tmp_path / "file"]
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@posix
+def test_many_writers_at_the_same_time(tmp_path: Path) -> None:
+    target, errors = tmp_path / "file", []
+
+    def work(content: bytes) -> None:
+        try:
+            for _ in range(50):
+                _files.write(target, content)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(bytes([i]) * 1000,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and list(tmp_path.iterdir()) == [target] and len(set(target.read_bytes())) == 1
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder"):
         _files.write(tmp_path / "missing" / "file", b"")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import signal
 import subprocess
@@ -15,36 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases.searches import LINE, SPACE, bowl, build, data
 
 import gradproof as gp
 
 optuna = pytest.importorskip("optuna")
 tune = gp.tune
-
-SPACE = {
-    "rate": tune.log(1e-4, 1),
-    "units": tune.integer(1, 64, log=True),
-    "beta": tune.one_minus(0.9, 0.999),
-    "kind": tune.choice(["a", "b"]),
-}
-LINE = {"x": tune.uniform(-4, 4)}
-
-
-def bowl(parameters: dict[str, Any]) -> float:
-    """Best at rate 0.01, 16 units, kind b."""
-    distance = math.log10(parameters["rate"] / 0.01) ** 2 + 0.2 * math.log2(parameters["units"] / 16) ** 2
-    return -distance - (parameters["kind"] == "a")
-
-
-def data(m: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(m, 3))
-    return X, (X @ [1, -1, 0.5] > 0).astype(int)
-
-
-def build(parameters: dict[str, Any]) -> tuple[gp.Sequential, dict[str, Any]]:
-    model = gp.Sequential([gp.Dense(4), gp.Tanh(), gp.Dense(2)], input_size=3, loss="softmax_cross_entropy", seed=0)
-    return model, {"optimizer": gp.Adam(parameters["rate"])}
 
 
 def combinations(result: tune.SearchResult) -> set[tuple[Any, ...]]:
@@ -359,117 +333,7 @@ def test_networks_are_pruned_by_epoch():
     assert pruned > 0 and len(epochs) < 16 * 6 and result.best.state == "complete"
 
 
-# ---------------------------------------------------------------- results
-
-
-def test_the_result_is_data(tmp_path):
-    result = tune.search(bowl, space=SPACE, trials=12)
-    table = result.table()
-    assert [row["trial"] for row in table] == list(range(12))
-    assert table[3]["rate"] == result.trials[3].parameters["rate"] and table[3]["state"] == "complete"
-    rows = list(csv.DictReader(result.to_csv(tmp_path / "a.csv").splitlines()))
-    assert [float(row["value"]) for row in rows] == [trial.value for trial in result.trials]
-    stored = json.loads(result.to_json(tmp_path / "a.json"))
-    assert stored == json.loads((tmp_path / "a.json").read_text())
-    assert stored["best"]["parameters"] == result.best.labels and stored["direction"] == "maximize"
-    assert (tmp_path / "a.csv").read_text() == result.to_csv()
-    text = str(result)
-    assert "12 of 12 trials" in text and "and 2 more" in text and f"trial {result.best.number}" in text
-    assert max(map(len, text.splitlines())) <= 110
-    best = result.best_so_far()
-    assert best == list(np.maximum.accumulate([trial.value for trial in result.trials]))
-    assert result.study.best_value == result.best.value
-
-
-def test_the_plot_has_its_data_and_the_page_everything(tmp_path):
-    pytest.importorskip("matplotlib")
-    result = tune.search(lambda p: math.nan if p["kind"] == "a" else bowl(p), space=SPACE, trials=12)
-    figure, drawn = result.plot()
-    assert len(figure.axes) == 5
-    assert drawn["rate"] == [trial.parameters["rate"] for trial in result.trials]
-    assert drawn["best"][-1] == result.best.value
-    scales = {ax.get_xlabel(): ax.get_xscale() for ax in figure.axes}
-    assert scales["rate"] == scales["units"] == scales["1-beta"] == "log"
-    result.to_html(tmp_path / "a.html")
-    page = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "<svg" in page and page.count("<tr>") == 13 and "one_minus(0.9, 0.999)" in page
-    nothing = tune.search(lambda p: math.nan, space=SPACE, trials=2)
-    nothing.plot()
-    nothing.to_html(tmp_path / "b.html")
-    assert "No score" in (tmp_path / "b.html").read_text(encoding="utf-8")
-
-
-# ---------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "text"),
-    [
-        ({"trials": -1}, ValueError, "trials: got -1"),
-        ({"trials": 1.5}, TypeError, "trials: got 1.5"),
-        ({"method": "grid"}, ValueError, "method: got 'grid'"),
-        ({"method": 3}, TypeError, "method: got 3"),
-        ({"direction": "up"}, ValueError, "direction: got 'up'"),
-        ({"pruning": "mean"}, ValueError, "pruning: got 'mean'"),
-        ({"pruning": 1}, TypeError, "pruning: got 1"),
-        ({"space": {}}, TypeError, "space: got {}"),
-        ({"seed": -1}, ValueError, "seed: got -1"),
-        ({"n_jobs": 0}, ValueError, "n_jobs: got 0"),
-        ({"timeout": 0}, ValueError, "timeout: got 0"),
-        ({"grace": -1.0}, ValueError, "grace: got -1"),
-        ({"study_name": ""}, TypeError, "study_name: got ''"),
-        ({"catch": 5}, TypeError, "catch: got 5"),
-        ({"callbacks": [1]}, TypeError, "callbacks: got 1"),
-        ({"progress": 3}, TypeError, "progress: got 3"),
-        ({"storage": 5}, TypeError, "storage: got 5"),
-        ({"monitor": "val_loss"}, ValueError, "monitor: got 'val_loss' without data"),
-        ({"X": np.zeros((3, 2))}, ValueError, "X, y: got X alone"),
-        ({"objective": 3}, TypeError, "objective: got 3"),
-        ({"objective": lambda p: None}, TypeError, "objective: gave None"),
-        ({"objective": lambda p: np.ones(1)}, TypeError, r"objective: gave array\(\[1.\]\), expected a number"),
-        ({"objective": lambda p: np.array("a")}, TypeError, "objective: gave 'a', expected a number"),
-        ({"objective": lambda p, report: report(-1, 0.0)}, ValueError, "epoch: got -1"),
-        ({"objective": lambda p, report: report(0, "a")}, TypeError, "value: got 'a'"),
-    ],
-)
-def test_nonsense_is_named(arguments, error, text):
-    arguments = {"objective": bowl, "space": SPACE, "trials": 2} | arguments
-    with pytest.raises(error, match=text):
-        tune.search(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "text"),
-    [
-        ({"epochs": 0}, ValueError, "epochs: got 0"),
-        ({"validation": 1.5}, ValueError, "validation: got 1.5"),
-        ({"validation": (1,)}, ValueError, "validation: got 1 arrays"),
-        ({"monitor": "val_r2"}, ValueError, "monitor: got 'val_r2', expected one of 'loss'"),
-        ({"monitor": 3}, TypeError, "monitor: got 3"),
-        ({"objective": lambda p: 3}, TypeError, "build: gave int"),
-        ({"objective": lambda p: (build(p)[0], 3)}, TypeError, "build: gave Sequential and int"),
-        ({"objective": lambda p: (build(p)[0], {"X": 3})}, ValueError, "build: gave X"),
-        ({"objective": lambda p: (build(p)[0], {"epoch": 3})}, TypeError, "epoch"),
-    ],
-)
-def test_nonsense_about_networks_is_named(arguments, error, text):
-    X, y = data()
-    arguments = {"objective": build, "space": {"rate": tune.log(1e-3, 1)}, "trials": 1, "epochs": 1} | arguments
-    with pytest.raises(error, match=text):
-        tune.search(X=X, y=y, **arguments)
-
-
-@pytest.mark.parametrize("options", [{"coarse": 1.5}, {"best": 0}, {"margin": -1}, {"least": math.nan}])
-def test_nonsense_about_the_method_is_named(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        tune.CoarseToFine(**options)
-
-
-def test_without_optuna_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"pip install gradproof\[tune\]"):
-        tune.search(bowl, space=SPACE)
-    assert tune.babysit(build({"rate": 0.1})[0], *data(), rounds=1).log
+# ---------------------------------------------------------------- other processes
 
 
 @pytest.mark.campaign

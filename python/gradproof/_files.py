@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open can be neither renamed nor deleted
+    fcntl = None  # type: ignore[assignment]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -16,7 +23,8 @@ def write(path: PathLike, content: bytes) -> None:
     """Write a file: all of it or, on any failure, nothing; the old one stays until the new one is on the disk.
 
     A link is followed and stays a link, and a file that exists keeps its mode. What is no ordinary file (a pipe, a
-    device, ``/dev/stdout``) cannot be replaced and is written to straight.
+    device, ``/dev/stdout``) cannot be replaced and is written to straight. What a process that was killed in the middle
+    of a write has left is removed by the next write to the same file.
 
     Raises
     ------
@@ -50,18 +58,56 @@ def write(path: PathLike, content: bytes) -> None:
 
 def _replace(target: Path, content: bytes, mode: int | None) -> None:
     """A neighbour first, renamed over `target` once it is on the disk."""
-    temporary = target.with_name(f".gradproof-{os.urandom(8).hex()}.tmp")
+    prefix = f".gradproof-{zlib.crc32(os.fsencode(target.name)):08x}-"
+    _clear(target.parent, prefix)
+    file, temporary = _begun(target.parent, prefix)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(temporary, mode)
-        os.replace(temporary, target)
+            if mode is not None:
+                os.chmod(temporary, mode)
+            if fcntl is None:
+                file.close()
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _begun(folder: Path, prefix: str) -> tuple[IO[bytes], Path]:
+    """A new file that is locked as long as it is open, also if its process is killed: so others know whose is alive."""
+    while True:
+        path = folder / f"{prefix}{os.urandom(8).hex()}.tmp"
+        file = open(path, "xb")
+        if fcntl is not None:
+            with suppress(OSError):  # no locks on this file system: nothing is removed there either
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file, path
+        file.close()  # someone took it for one that is left over, before it was locked
+
+
+def _clear(folder: Path, prefix: str) -> None:
+    """Remove the files that processes which are no more have begun. None of this is worth an error."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(prefix) and name.endswith(".tmp"):
+                with suppress(OSError):
+                    _remove_unless_locked(folder / name)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    if fcntl is None:
+        path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _standard_stream(there: os.stat_result) -> int | None:
