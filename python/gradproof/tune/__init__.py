@@ -6,11 +6,13 @@ trains (:func:`babysit`, "pandas").
 
 from __future__ import annotations
 
-from gradproof.tune.babysit import Care, babysit
+from gradproof.tune.babysit import babysit
+from gradproof.tune.care import Care
 from gradproof.tune.methods import CoarseToFine
+from gradproof.tune.parameters import Parameter, choice, integer, log, one_minus, uniform
 from gradproof.tune.result import SearchResult, Trial
 from gradproof.tune.search import search
-from gradproof.tune.space import Parameter, Space, choice, integer, log, one_minus, uniform
+from gradproof.tune.space import Space
 
 __all__ = [
     "Care",

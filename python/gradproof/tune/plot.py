@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradproof.check.render.plot import INK, LINE, SCHEME_COLORS, new_figure
-from gradproof.tune.space import Choice, Parameter
+from gradproof.tune.parameters import Choice, Parameter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gradproof.tune.babysit import Care
+    from gradproof.tune.care import Care
     from gradproof.tune.result import SearchResult, Trial
 
 _COLUMNS = 3
@@ -63,7 +63,7 @@ def _against(ax: Axes, name: str, parameter: Parameter, trials: list[Trial], bes
 
 
 def care_figure(care: Care) -> tuple[Figure, dict[str, Any]]:
-    """See :meth:`gradproof.tune.babysit.Care.plot`."""
+    """See :meth:`gradproof.tune.care.Care.plot`."""
     data: dict[str, Any] = {
         "epoch": list(care.history.epochs),
         "score": list(care.history[care.monitor]) if care.history.epochs else [],

@@ -17,8 +17,9 @@ from gradproof.nn import validate
 from gradproof.tune import methods
 from gradproof.tune import storage as storages
 from gradproof.tune.objective import Function, Pruned, Report, Training, direction_of
+from gradproof.tune.parameters import Parameter
 from gradproof.tune.result import SearchResult, Trial
-from gradproof.tune.space import Parameter, Space
+from gradproof.tune.space import Space
 
 _SIGNATURE = "gradproof"  # attribute of the study
 
