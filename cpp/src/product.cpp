@@ -89,7 +89,8 @@ void store_part(T* to, const Packet<T>& packet, Index count) {
 #endif
 }
 
-// What a tile asks for ahead of time: two cache lines with every `prefetch_steps` steps.
+// What a tile asks for ahead of time: two cache lines with every `prefetch_steps` steps, as many as can be under way without
+// holding up the loads of a.
 struct Prefetch {
   const char* data;
   Index step;
@@ -144,14 +145,21 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
       b += b_row;
     }
   };
-  for (int r = 0; r < rows; ++r) {
-    prefetch_to_write(result.c + r * result.stride);
-    if (packets > 1) prefetch_to_write(result.c + r * result.stride + width<T>);
-  }
+  // The rows of c are asked for one by one in the same way; where k is too short for that, as many as need be at once.
+  T* asked = result.c;
+  const auto ask = [&] {
+    prefetch_to_write(asked);
+    if (packets > 1) prefetch_to_write(asked + width<T>);
+    asked += result.stride;
+  };
+  Index rows_ahead = rows;
+  for (; rows_ahead * prefetch_steps > k && rows_ahead > 0; --rows_ahead) ask();
   for (; k >= prefetch_steps; k -= prefetch_steps) {
     prefetch(ahead.data);
     prefetch(ahead.data + line);
     ahead.data += ahead.step;
+    if (rows_ahead > 0) ask();
+    --rows_ahead;
     advance(prefetch_steps);
   }
   advance(k);

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradproof.nn import losses, validate
+from gradproof.nn import losses, memory, validate
 from gradproof.nn.layers import BuiltIn, Dropout, Layer
 from gradproof.nn.layout import Layout, Views
 from gradproof.nn.structure import AnyLayer, Structure, initial_buffers, initial_theta, resolve
@@ -70,9 +70,9 @@ class State:
         self.l1, self.l2 = l1, l2
         self._seed = seed
         self._dtype = dtype
-        self._theta = theta.astype(dtype)
-        self._gradient = np.zeros_like(self._theta)
-        self._buffers = buffers.astype(dtype)
+        self._theta = memory.copy(theta, dtype)
+        self._gradient = memory.zeros(theta.size, dtype)
+        self._buffers = memory.copy(buffers, dtype)
         self.dropout_step = 0
         self._use(structure)
 
@@ -81,8 +81,10 @@ class State:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # What comes from another process may be read-only, as a memory map, or not aligned.
-        self._theta, self._gradient, self._buffers = map(_own, (self._theta, self._gradient, self._buffers))
+        # What comes from another process may be read-only, as a memory map, and no copy is aligned as its original was.
+        for name in ("_theta", "_gradient", "_buffers"):
+            vector = getattr(self, name)
+            setattr(self, name, memory.copy(vector, vector.dtype))
         self._use(self._structure)
 
     # ---------------------------------------------------------------- state
@@ -187,9 +189,9 @@ class State:
         """An independent model with everything converted to ``"float32"`` or ``"float64"``."""
         twin = self.copy()
         twin._dtype = validate.dtype(dtype)
-        twin._theta = twin._theta.astype(twin._dtype)
-        twin._gradient = twin._gradient.astype(twin._dtype)
-        twin._buffers = twin._buffers.astype(twin._dtype)
+        twin._theta = memory.copy(twin._theta, twin._dtype)
+        twin._gradient = memory.copy(twin._gradient, twin._dtype)
+        twin._buffers = memory.copy(twin._buffers, twin._dtype)
         return twin
 
     def without_dropout(self: Self) -> Self:
@@ -228,11 +230,6 @@ class State:
     def __repr__(self) -> str:
         names = " -> ".join([str(self.input_size), *(node.name for node in self._structure.nodes)])
         return f"<{type(self).__name__} {names} -> {self.loss_name}, {self._theta.size} parameters, {self.dtype}>"
-
-
-def _own(vector: Array) -> Array:
-    flags = vector.flags
-    return vector if type(vector) is np.ndarray and flags.owndata and flags.carray else np.array(vector)
 
 
 def _layers(layers: Any) -> list[AnyLayer]:

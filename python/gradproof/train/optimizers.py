@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradproof import _core
 from gradproof.kernels import optimizers as kernels
 from gradproof.kernels.arguments import floats, number
-from gradproof.nn import validate
+from gradproof.nn import memory, validate
 
 Array = NDArray[Any]
 Ranges = Iterable[tuple[int, int]]
@@ -79,7 +79,7 @@ class Optimizer:
             The parameters, for their size and dtype.
         """
         theta = _vector(theta)
-        return OptimizerState(0, {name: np.zeros_like(theta) for name in self.slot_names})
+        return OptimizerState(0, {name: memory.zeros(theta.size, theta.dtype) for name in self.slot_names})
 
     def update(
         self,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradproof import _core
 from gradproof.kernels.optimizers import valid_rate
+from gradproof.nn import memory
 from gradproof.nn.losses import LOSSES
 from gradproof.nn.plan import Plan
 from gradproof.train.optimizers import Optimizer, OptimizerState, runs
@@ -136,7 +137,7 @@ class Session:
             kept = self.model._workspaces.pop((0, m), None)
             if kept is not None and len(kept) >= size:
                 return kept
-        return np.empty(size, self.model.dtype)
+        return memory.empty(size, self.model.dtype)
 
 
 def session_of(model: Any, optimizer: Any, state: Any, frozen: Runs = ()) -> Session | None:
