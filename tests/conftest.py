@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,12 @@ import pytest
 
 # Largest error of a result, relative to the largest entry of what is expected.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is for the tests of it also where the shell had it ignored, as it does for jobs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=list(TOLERANCE))
