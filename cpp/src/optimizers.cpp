@@ -60,41 +60,132 @@ struct Coefficients {
   static double correction(double beta, Index t) { return -std::expm1(double(t) * std::log(beta)); }
 };
 
-// The average after one more value.
+// numerator / (root sqrt(s) + epsilon)
 template <class T>
-GRADPROOF_INLINE T moved(T average, T value, T gain) {
-  return math::madd(gain, value - average, average);
+GRADPROOF_INLINE T ratio(T numerator, T s, T root, T epsilon) {
+  return numerator / math::madd(root, std::sqrt(s), epsilon);
 }
 
-// theta -= decay theta + step(i, gradient), rounded once.
-template <class T, class Step>
-GRADPROOF_INLINE void descend(T* theta, const T* gradient, Index begin, Index end, T scale, T decay, Step step) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__GNUC__)
+// Sixteen floats at once, to which GCC and Clang apply + - * as well. Half of a step was waiting for the one unit that
+// divides and takes roots; estimates of 14 bits and a step of Newton's method are as accurate as a few roundings.
+#define GRADPROOF_ESTIMATES
+constexpr Index lanes = 16;
+
+GRADPROOF_INLINE __m512 madd(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+
+GRADPROOF_INLINE __m512 ratio(__m512 numerator, __m512 s, __m512 root, __m512 epsilon) {
+  constexpr int zeros = 0x06, infinite = 0x08;  // classes of numbers
+  const __m512 half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1);
+  const __m512 inverse_root = _mm512_rsqrt14_ps(s), rough = s * inverse_root;
+  const __mmask16 kept = _mm512_fpclass_ps_mask(s, zeros | infinite);
+  const __m512 fine = madd(rough, _mm512_fnmadd_ps(rough, half * inverse_root, half), rough);
+  const __m512 d = madd(root, _mm512_mask_mov_ps(fine, kept, s), epsilon);
+  const __m512 inverse = _mm512_rcp14_ps(d);
+  const __mmask16 finite = _mm512_cmp_ps_mask(d, _mm512_set1_ps(std::numeric_limits<float>::infinity()), _CMP_NEQ_UQ);
+  return numerator * _mm512_mask_fmadd_ps(inverse, finite, _mm512_fnmadd_ps(d, inverse, one), inverse);
+}
+#endif
+
+using math::madd;
+
+// The average after one more value.
+template <class V>
+GRADPROOF_INLINE V moved(V average, V value, V gain) {
+  return madd(gain, value - average, average);
+}
+
+// V is T, or several of them; `all` makes a V of a T. `step` is what is subtracted from theta, and moves the averages.
+template <class T>
+struct Sgd {
+  static constexpr int slots = 0;
+  Coefficients<T> c;
+
+  template <class V, class All>
+  GRADPROOF_INLINE V step(V g, V&, V&, All all) const {
+    return all(c.rate) * g;
+  }
+};
+template <class T>
+struct Momentum {
+  static constexpr int slots = 1;
+  Coefficients<T> c;
+
+  template <class V, class All>
+  GRADPROOF_INLINE V step(V g, V& v, V&, All all) const {
+    return all(c.rate) * (v = moved(v, g, all(c.gain1)));
+  }
+};
+template <class T>
+struct RmsProp {
+  static constexpr int slots = 1;
+  Coefficients<T> c;
+
+  template <class V, class All>
+  GRADPROOF_INLINE V step(V g, V& s, V&, All all) const {
+    s = moved(s, g * g, all(c.gain2));
+    return ratio(all(c.rate) * g, s, all(c.root), all(c.epsilon));
+  }
+};
+template <class T>
+struct Adam {
+  static constexpr int slots = 2;
+  Coefficients<T> c;
+
+  template <class V, class All>
+  GRADPROOF_INLINE V step(V g, V& m, V& s, All all) const {
+    m = moved(m, g, all(c.gain1));
+    s = moved(s, g * g, all(c.gain2));
+    return ratio(all(c.rate) * m, s, all(c.root), all(c.epsilon));
+  }
+};
+
+// theta -= decay theta + step(gradient), rounded once.
+template <class T, class Kind>
+void descend(Kind kind, T* theta, T* slot0, T* slot1, const T* gradient, const Run& run) {
+  const T decay = run.decays ? kind.c.decay : T(0), scale = kind.c.scale;
+#if defined(GRADPROOF_ESTIMATES)
+  if constexpr (sizeof(T) == 4) {
+    const auto all = [](T value) { return _mm512_set1_ps(value); };
+    for (Index i = run.begin; i < run.end; i += lanes) {
+      const auto in = __mmask16((1u << std::min(lanes, run.end - i)) - 1);
+      const auto load = [=](const T* from) { return _mm512_maskz_loadu_ps(in, from + i); };
+      const auto store = [=](T* to, __m512 values) { _mm512_mask_storeu_ps(to + i, in, values); };
+      __m512 first = all(0), second = all(0);
+      if constexpr (Kind::slots > 0) first = load(slot0);
+      if constexpr (Kind::slots > 1) second = load(slot1);
+      const __m512 step = kind.step(all(scale) * load(gradient), first, second, all), before = load(theta);
+      store(theta, before - madd(all(decay), before, step));
+      if constexpr (Kind::slots > 0) store(slot0, first);
+      if constexpr (Kind::slots > 1) store(slot1, second);
+    }
+    return;
+  }
+#endif
+  const auto all = [](T value) { return value; };
 #pragma omp simd
-  for (Index i = begin; i < end; ++i) theta[i] -= math::madd(decay, theta[i], step(i, scale * gradient[i]));
+  for (Index i = run.begin; i < run.end; ++i) {
+    T first = Kind::slots > 0 ? slot0[i] : T(0), second = Kind::slots > 1 ? slot1[i] : T(0);
+    theta[i] -= madd(decay, theta[i], kind.step(scale * gradient[i], first, second, all));
+    if constexpr (Kind::slots > 0) slot0[i] = first;
+    if constexpr (Kind::slots > 1) slot1[i] = second;
+  }
 }
 
 template <class T>
 void update_run(Optimizer kind, const Coefficients<T>& c, T* theta, T* slot0, T* slot1, const T* gradient,
                 const Run& run) {
   [[maybe_unused]] const SubnormalsAreZero scope;
-  const T decay = run.decays ? c.decay : T(0);
-  const auto all = [&](auto step) { descend(theta, gradient, run.begin, run.end, c.scale, decay, step); };
+  const auto with = [&](auto rule) { descend(rule, theta, slot0, slot1, gradient, run); };
   switch (kind) {
     case Optimizer::sgd:
-      return all([=](Index, T g) { return c.rate * g; });
+      return with(Sgd<T>{c});
     case Optimizer::momentum:
-      return all([=](Index i, T g) { return c.rate * (slot0[i] = moved(slot0[i], g, c.gain1)); });
+      return with(Momentum<T>{c});
     case Optimizer::rmsprop:
-      return all([=](Index i, T g) {
-        slot0[i] = moved(slot0[i], g * g, c.gain2);
-        return c.rate * g / (std::sqrt(slot0[i]) + c.epsilon);
-      });
+      return with(RmsProp<T>{c});
     case Optimizer::adam:
-      return all([=](Index i, T g) {
-        slot0[i] = moved(slot0[i], g, c.gain1);
-        slot1[i] = moved(slot1[i], g * g, c.gain2);
-        return c.rate * slot0[i] / math::madd(c.root, std::sqrt(slot1[i]), c.epsilon);
-      });
+      return with(Adam<T>{c});
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <new>
 
 #include "gradproof/regularization.hpp"
@@ -21,6 +22,16 @@ Index aligned(Index count, std::size_t scalar_size) {
 template <class T>
 Targets<T> row_of(const Targets<T>& targets, Index i, Index n) {
   return {targets.loss, targets.labels ? targets.labels + i : nullptr, targets.values ? targets.values + i * n : nullptr};
+}
+
+template <class T>
+bool all_finite(const T* values, const std::vector<Run>& runs) {
+  int bad = 0;  // loops over a bool do not vectorize
+  for (const Run& run : runs) {
+#pragma omp simd reduction(| : bad)
+    for (Index i = run.begin; i < run.end; ++i) bad |= int(!(std::abs(values[i]) <= std::numeric_limits<T>::max()));
+  }
+  return bad == 0;
 }
 
 }  // namespace
@@ -134,7 +145,8 @@ void Trainer<T>::run(const Batches<T>& batches, Settings settings, T* workspace,
     Targets<T> targets{};
     const T* weights = nullptr;
     const T* x = gathered(batches, first, m, targets, weights);
-    const Cost cost = *costs++ = differentiate(x, targets, weights, m, settings);
+    Cost& cost = *costs++ = differentiate(x, targets, weights, m, settings);
+    if (!all_finite(trainee_.gradient, trainee_.updated)) cost.penalty = std::numeric_limits<double>::quiet_NaN();
     if (!std::isfinite(cost.data + cost.penalty)) return;
     update(rule, ++settings.steps, trainee_.theta, trainee_.slot0, trainee_.slot1, trainee_.gradient,
            trainee_.updated.data(), Index(trainee_.updated.size()));

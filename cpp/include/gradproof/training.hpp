@@ -51,7 +51,7 @@ struct Settings {
   std::uint64_t dropout_step;  // of the first batch
 };
 
-// Mean loss on the batch, and the penalty.
+// Mean loss on the batch, and the penalty: NaN where the gradient of what is updated is not finite.
 struct Cost {
   double data, penalty;
 };

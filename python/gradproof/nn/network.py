@@ -192,7 +192,7 @@ class Network(State):
         Returns
         -------
         loss : float
-            The cost J before the update. If it is not finite, nothing was updated.
+            The cost J before the update; NaN if its gradient is not finite. If it is not finite, nothing was updated.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,8 +116,8 @@ def fit(
     -------
     History
         Also when the run ended early: see :attr:`~gradproof.train.history.History.stopped`. Ctrl-C ends it after the
-        step that is under way, and keeps weights and history. A loss or weights that are not finite end it with the
-        last finite weights.
+        step that is under way, and keeps weights and history. A loss, a gradient or weights that are not finite end it
+        with the last finite weights.
 
     Raises
     ------
@@ -279,8 +279,11 @@ class _Trainer:
         where = f"epoch {self.run.epoch}, batch {first + len(losses) - 1}"
         if isfinite(losses[-1].sum()):
             raise _DivergedError(f"diverged in {where}: the step gives weights that are not finite; it was taken back")
-        value = f"{losses[-1].sum():g}"
-        raise _DivergedError(f"diverged in {where}: the loss is {value}; the weights are those before that step")
+        data_loss, penalty = losses[-1].tolist()
+        what = f"loss is {data_loss + penalty:g}"
+        if isfinite(data_loss) and isnan(penalty):
+            what = "gradient is not finite"
+        raise _DivergedError(f"diverged in {where}: the {what}; the weights are those before that step")
 
     def _steps(self, rows: Rows, first: int, last: int) -> Losses:
         run = self.run

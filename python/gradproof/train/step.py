@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradproof.nn import validate
 from gradproof.nn.layout import Layout
+from gradproof.train.optimizers import runs
 from gradproof.train.session import session_of
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class Step:
 
     Notes
     -----
-    Batch by batch: gather the rows, forward in training mode, loss and its gradient, backward, penalty; if the loss is
-    finite, the update (:attr:`frozen` tensors left out, weight decay on weights only), running statistics towards those
-    of the batch, and on to the next dropout masks. A batch with a loss that is not finite changes nothing but
-    ``model.gradient``.
+    Batch by batch: gather the rows, forward in training mode, loss and its gradient, backward, penalty; if the loss and
+    its gradient are finite, the update (:attr:`frozen` tensors left out, weight decay on weights only), running
+    statistics towards those of the batch, and on to the next dropout masks. A batch with a loss or a gradient that is
+    not finite changes nothing but ``model.gradient``; its penalty is NaN when it is the gradient.
     """
 
     def __init__(
@@ -94,7 +95,8 @@ class Step:
         -------
         losses : float64 array, (batches, 2)
             Data loss and penalty of every batch, before its update. Training stops at the first whose sum is not
-            finite: that row is the last, and its batch has changed nothing.
+            finite: that row is the last, and its batch has changed nothing. NaN is the penalty of a finite loss whose
+            gradient is not finite.
         """
         order = row_indices(order, len(self.X))
         batch_size = validate.whole(batch_size, "batch_size", 1, 2**63 - 1)
@@ -111,7 +113,8 @@ class Step:
 
     def gradient(self, indices: ArrayLike) -> tuple[float, float]:
         """The first half of a step: data loss and penalty of the batch of these rows, their gradient in
-        ``model.gradient``. Nothing else changes."""
+        ``model.gradient``. Nothing else changes. The penalty is NaN where the gradient of what is trained is not
+        finite."""
         indices = row_indices(indices, len(self.X))
         if not len(indices):
             raise ValueError("indices: got none, expected at least one row")
@@ -122,7 +125,10 @@ class Step:
         scores, self._tape = model._forward(self.X[indices], True)
         value, dscores = weighted_loss(model, scores, self.targets[indices], weights)
         model._backward(dscores, self._tape, model._gradient)
-        return value, model._penalty(self.rows, model._gradient)
+        penalty = model._penalty(self.rows, model._gradient)
+        trained = runs(model._gradient.size, frozen=self.frozen).tolist()
+        finite = all(np.isfinite(model._gradient[start:stop]).all() for start, stop, _ in trained)
+        return value, penalty if finite else nan
 
     def update(self, learning_rate: float | None = None) -> None:
         """The second half: update theta with ``model.gradient``, whatever it holds by now, then the running statistics,
