@@ -35,9 +35,8 @@ from . import (
 from . import (
     networks_recurrent as re,
 )
-from .slip import Network, Parameters, Slip
-
-Maker = Callable[[np.random.Generator], Network]
+from .mistakes_of_blocks import TABLE as BLOCKS
+from .slip import Maker, Network, Parameters, Slip
 
 
 class Mistake(NamedTuple):
@@ -471,18 +470,25 @@ TABLE: dict[Maker, list[tuple[str, str, str]]] = {
     ],
 }
 
+
+def _listed(table: dict[Maker, list[tuple[str, str, str]]]) -> list[Mistake]:
+    return [
+        Mistake(maker.__name__, slip, tuple(origins.split()), tuple(causes.split()))
+        for maker, lines in table.items()
+        for slip, origins, causes in lines
+    ]
+
+
 MAKERS: dict[str, Maker] = {maker.__name__: maker for maker in TABLE}
-MISTAKES = [
-    Mistake(maker.__name__, slip, tuple(origins.split()), tuple(causes.split()))
-    for maker, lines in TABLE.items()
-    for slip, origins, causes in lines
-]
+MISTAKES = _listed(TABLE)
+BLOCK_MAKERS: dict[str, Maker] = {maker.__name__: maker for maker in BLOCKS}
+BLOCK_MISTAKES = _listed(BLOCKS)
 
 
 @lru_cache(None)
 def network(name: str) -> Network:
     """The network of this name at its one generic point."""
-    return MAKERS[name](np.random.default_rng(7))
+    return (MAKERS | BLOCK_MAKERS)[name](np.random.default_rng(7))
 
 
 def places(name: str) -> set[str]:

@@ -37,6 +37,9 @@ class Network(NamedTuple):
         return lambda params: self.backward(params, Slip(name))
 
 
+Maker = Callable[[np.random.Generator], Network]
+
+
 def softmax(z: Array) -> Array:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)

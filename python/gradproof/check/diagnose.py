@@ -15,11 +15,13 @@ import numpy as np
 
 from gradproof.check.diagnosis.arrangement import explain_arrangement
 from gradproof.check.diagnosis.axes import explain_axes
+from gradproof.check.diagnosis.comparison import Comparing
+from gradproof.check.diagnosis.experiments import settle, untangle
 from gradproof.check.diagnosis.explanation import Explanation, at_kink
 from gradproof.check.diagnosis.flow import clipped_to, explain_flow, explain_own
 from gradproof.check.diagnosis.origin import Case, assign, layers_of
 from gradproof.check.diagnosis.parts import explain_parts
-from gradproof.check.diagnosis.rounding import explain_rounding, norm_clipped
+from gradproof.check.diagnosis.rounding import explain_approximation, explain_rounding, norm_clipped
 from gradproof.check.diagnosis.tensor import Tensor
 from gradproof.check.diagnosis.values import explain_values
 from gradproof.check.diagnosis.wording import message, worst
@@ -27,16 +29,19 @@ from gradproof.check.report import Finding
 
 __all__ = ["Tensor", "diagnose"]
 
+DOUBTFUL = 0.85  # certainty up to which other points are looked at
 CONVINCING = 3  # entries that could have refuted a short explanation, so that no longer one need be tried
 
 
-def diagnose(tensors: Sequence[Tensor]) -> list[Finding]:
+def diagnose(tensors: Sequence[Tensor], laboratory: Comparing | None = None) -> list[Finding]:
     """Say what is probably wrong.
 
     Parameters
     ----------
     tensors : sequence of Tensor
         All tensors in forward order, right and wrong.
+    laboratory : optional
+        Where both gradients can be compared at other points, for what one point cannot tell.
 
     Returns
     -------
@@ -53,6 +58,8 @@ def diagnose(tensors: Sequence[Tensor]) -> list[Finding]:
             if case.tensor.is_wrong:
                 case.explanations = explanations(case.tensor, tensors, dimensions)
         assign(cases)
+        if laboratory is not None and laboratory.open:
+            _experiment(cases, laboratory)
         findings = [(case, _finding(case, cases)) for case in cases if case.tensor.is_wrong]
     findings.sort(key=lambda item: (item[0].role == "upstream", -item[0].layer, -item[1].confidence))
     return [finding for _, finding in findings]
@@ -62,6 +69,9 @@ def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int
     """All that explain one wrong tensor, the preferred first."""
     if not np.any(tensor.wrong & tensor.known):
         return [at_kink(tensor)]
+    approximation = explain_approximation(tensor)
+    if approximation is not None:
+        return [*explain_rounding(tensor), approximation]
     found = list(explain_values(tensor, dimensions))
     found += explain_rounding(tensor)
     if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):
@@ -86,11 +96,26 @@ def _finding(case: Case, cases: Sequence[Case]) -> Finding:
         text = message(case, cases, statement, "")
         evidence = {**(case.best.evidence if case.best else {}), "origin": case.origin.name}
         return Finding("upstream", case.tensor.name, text, 0.8, evidence)
+    return _said(case.settled or _chosen(case, cases, statement), case, cases)
+
+
+def _chosen(case: Case, cases: Sequence[Case], statement: str) -> Explanation:
+    """What the patterns say of a tensor that is wrong by itself."""
     if case.role == "flow" and (case.best is None or case.best.factor is None):
-        chosen = explain_flow(case, cases, statement)
-    else:
-        chosen = _as_clipping(explain_own(case, statement), case, cases)
-    return _said(chosen, case, cases)
+        return explain_flow(case, cases, statement)
+    return _as_clipping(explain_own(case, statement), case, cases)
+
+
+def _experiment(cases: Sequence[Case], laboratory: Comparing) -> None:
+    """Settle what the patterns leave open, the nearest to the loss first."""
+    untangle(cases, laboratory)
+    for case in reversed(cases):
+        if case.role not in ("own", "flow") or case.settled is not None:
+            continue
+        statement = worst(case) if case.best is None else case.best.statement
+        chosen = _chosen(case, cases, statement)
+        if chosen.certainty <= DOUBTFUL or case.tensor.a.size == 1:
+            case.settled = settle(case, cases, statement, laboratory)
 
 
 def _as_clipping(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Explanation:

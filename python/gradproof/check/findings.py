@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.diagnose import Tensor, diagnose
+from gradproof.check.diagnosis.comparison import Comparing
 from gradproof.check.report import Finding
 from gradproof.check.tensor_report import TensorReport
 
@@ -18,7 +19,10 @@ ENTRIES = 64  # of a tensor checked by projections that the diagnosis gets to se
 
 
 def findings_of(
-    tensors: Sequence[TensorReport], parameters: Sequence[Array], places: Mapping[int, str] | None = None
+    tensors: Sequence[TensorReport],
+    parameters: Sequence[Array],
+    places: Mapping[int, str] | None = None,
+    laboratory: Comparing | None = None,
 ) -> list[Finding]:
     """Findings about measured tensors, mistakes first.
 
@@ -30,15 +34,24 @@ def findings_of(
         The parameters.
     places : mapping, optional
         For numbers of tensors checked by projections: where their mistakes lie, in words.
+    laboratory : optional
+        Where both gradients can be compared at other points.
     """
-    findings = _mistakes(tensors, parameters, places or {}) if any(tensor.mismatched for tensor in tensors) else []
+    findings: list[Finding] = []
+    if any(tensor.mismatched for tensor in tensors):
+        findings = _mistakes(tensors, parameters, places or {}, laboratory)
     told = {finding.tensor for finding in findings}
     findings += [_plain(tensor) for tensor in tensors if tensor.mismatched and tensor.name not in told]
     findings += [_kinks(tensor) for tensor in tensors if tensor.kinks and not tensor.mismatched]
     return findings + [_vacuous(tensor) for tensor in tensors if _is_vacuous(tensor)]
 
 
-def _mistakes(tensors: Sequence[TensorReport], parameters: Sequence[Array], places: Mapping[int, str]) -> list[Finding]:
+def _mistakes(
+    tensors: Sequence[TensorReport],
+    parameters: Sequence[Array],
+    places: Mapping[int, str],
+    laboratory: Comparing | None,
+) -> list[Finding]:
     return diagnose(
         [
             Tensor(
@@ -54,7 +67,8 @@ def _mistakes(tensors: Sequence[TensorReport], parameters: Sequence[Array], plac
                 places.get(i, ""),
             )
             for i, (t, theta) in enumerate(zip(tensors, parameters, strict=True))
-        ]
+        ],
+        laboratory,
     )
 
 

@@ -18,6 +18,7 @@ from gradproof.check.entries import Circumstances, Measured, Meter
 from gradproof.check.evaluate import BudgetSpent, Problem
 from gradproof.check.findings import findings_of
 from gradproof.check.keywords import Method, validate
+from gradproof.check.laboratory import Laboratory
 from gradproof.check.memory import remembered
 from gradproof.check.nearby import generic_point, with_stage
 from gradproof.check.noise import Noise, gradient_rounding, loss_noise
@@ -37,6 +38,7 @@ CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may e
 SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
 NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
+EXPERIMENTS: Final = 500  # evaluations for the diagnosis of a failure, or as many as the check itself took
 
 
 def check_gradients(
@@ -196,7 +198,9 @@ class _Check:
             places = {tensor: describe(blocks, shapes[tensor]) for tensor, blocks in self.blocks.items()}
             state = [finding for finding in findings if finding.cause == "state"]
             others = [finding for finding in findings if finding.cause != "state"]
-            findings = state + findings_of(tensors, problem.parameters.arrays, places) + others
+            sigma = 0.0 if self.noise is None else self.noise.sigma
+            laboratory = Laboratory(problem, sigma, max(EXPERIMENTS, problem.evaluations)) if complete else None
+            findings = state + findings_of(tensors, problem.parameters.arrays, places, laboratory) + others
         self._tell(complete, any(tensor.unresolved for tensor in tensors))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])

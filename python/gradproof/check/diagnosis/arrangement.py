@@ -21,7 +21,7 @@ def explain_arrangement(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explana
         return
     found: list[Explanation] = []
     if not t.mostly_right:
-        found = [*_swapped(t, others), *_transposed(t), *_flipped(t), *_rolled(t)]
+        found = [*_swapped(t, others), *_transposed(t), *_symmetrized(t), *_flipped(t), *_rolled(t)]
     if not found:
         found = [*_permuted(t)]
     yield from found
@@ -63,6 +63,13 @@ def _transposed(t: Tensor) -> Iterator[Explanation]:
             yield from _explains(t, n, u, "transpose", 3.5, words, hint, axes=list(axes))
         n, u = n.reshape(t.shape), u.reshape(t.shape)
         yield from _explains(t, n, u, "transpose", 3.8, f"{words} read in the other order", hint, axes=list(axes))
+
+
+def _symmetrized(t: Tensor) -> Iterator[Explanation]:
+    if t.a.ndim > 1 and t.shape[-1] == t.shape[-2] > 1:
+        n, u = (t.n + t.n.swapaxes(-1, -2)) / 2, np.maximum(t.u, t.u.swapaxes(-1, -2))
+        hint = "The mean with its transpose is given: right only for a symmetric argument"
+        yield from _explains(t, n, u, "transpose", 3.9, "the symmetric part of numeric", hint)
 
 
 def _flipped(t: Tensor) -> Iterator[Explanation]:

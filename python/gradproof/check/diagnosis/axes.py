@@ -15,7 +15,7 @@ def explain_axes(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
     """Explanations that treat an axis as a whole."""
     if not t.whole or t.count < 2 or not t.known.all():
         return
-    found = list(_factors(t, others)) + list(_sizes_of_others(t, others))
+    found = [*_factors(t, others), *_sizes_of_others(t, others), *_radial_parts(t)]
     if not t.mostly_right:
         found = [*_constant(t), *_missing_mean(t), *found]
     yield from found
@@ -106,24 +106,57 @@ def _factors(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
         return
 
 
+def _radial_parts(t: Tensor) -> Iterator[Explanation]:
+    """Every row or column has a part along its parameters that the measured gradient has not."""
+    for axis, size in enumerate(t.shape):
+        rest = tuple(i for i in range(t.a.ndim) if i != axis)
+        if size < 2 or t.a.size // size < 3:
+            continue
+        squares = np.sum(t.x**2, axis=rest, keepdims=True)
+        along = np.abs(np.sum(t.n * t.x, axis=rest, keepdims=True))
+        room = 3 * np.sqrt(np.sum((t.u * t.x) ** 2, axis=rest, keepdims=True))
+        length = np.sqrt(np.sum(t.n**2, axis=rest, keepdims=True) * squares)
+        if not np.all(squares) or np.any(along > room) or np.any(room > 1e-3 * length):
+            continue
+        k = np.sum(t.r * t.x, axis=rest, keepdims=True) / squares
+        found = trial(t, t.n + k * t.x, 2 * t.u, fitted=size)
+        if found.accepted and found.support > 2:
+            statement = f"analytic = numeric + k θ with one k per place of axis {axis}"
+            hint = "Numeric is at right angles to θ there: the derivative of the norm is left out"
+            others = ("derivative",)
+            yield Explanation("missing-term", 5, found.support, statement, hint, {"axis": axis}, None, 0.9, others)
+            return
+
+
 def _sizes_of_others(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
-    """A vector with one factor per entry, which another tensor's values or lengths of rows or columns give."""
-    if t.a.ndim != 1 or t.a.size < 3:
+    """A factor per place of an axis, which a tensor's values or lengths of rows or columns give."""
+    if t.a.size < 3:
         return
     for other in others:
         for words, size in _sizes(other).items():
-            if other is t or size.shape != t.a.shape or not np.all(size) or np.ptp(size) <= 1e-6 * np.abs(size).max():
+            if not np.all(size) or np.ptp(size) <= 1e-6 * np.abs(size).max():
                 continue
-            for power in (1, -1, 2, -2):
-                factors = size**power
-                found = trial(t, factors * t.n, (1 + np.abs(factors)) * t.u, exact=True)
-                if found.accepted and found.support > 2:
-                    times, squared = "×" if power > 0 else "/", " squared" if abs(power) == 2 else ""
-                    statement = f"analytic = numeric {times} {other.name} ({words}{squared})"
-                    hint = f"A factor from {other.name} is {'too many' if power > 0 else 'missing'}, or taken twice"
-                    evidence = {"other": other.name, "factors": factors.tolist()}
-                    yield Explanation("scale", 4, found.support, statement, hint, evidence, None, 0.9)
+            for axis in (axis for axis, length in enumerate(t.shape) if length == size.size):
+                shape = [1] * t.a.ndim
+                shape[axis] = size.size
+                found = _by_powers(t, other, words, size.reshape(shape))
+                if found is not None:
+                    yield found
                     return
+
+
+def _by_powers(t: Tensor, other: Tensor, words: str, size: Array) -> Explanation | None:
+    for power in (1, -1, 2, -2):
+        factors = size**power
+        found = trial(t, factors * t.n, (1 + np.abs(factors)) * t.u, exact=True)
+        if found.accepted and found.support > 2:
+            times, squared = "×" if power > 0 else "/", " squared" if abs(power) == 2 else ""
+            name = "itself" if other is t else other.name
+            statement = f"analytic = numeric {times} {name} ({words}{squared})"
+            hint = f"A factor from {name} is {'too many' if power > 0 else 'missing'}, or taken twice"
+            evidence = {"other": other.name, "factors": factors.ravel().tolist()}
+            return Explanation("scale", 4, found.support, statement, hint, evidence, None, 0.9)
+    return None
 
 
 def _sizes(other: Tensor) -> dict[str, Array]:
@@ -191,5 +224,5 @@ def _same_total(t: Tensor) -> Iterator[Explanation]:
         and abs(total) > 1e-3 * typical
     ):
         statement = f"analytic and numeric have the same sum ({total:.6g}), but not the same entries"
-        hint = "A sum over the wrong axis of a square array does this; so do values in the wrong places"
-        yield Explanation("reduction", 7, 1, statement, hint, {"sum": total}, 1.0, 0.75, ("indexing",))
+        hint = "The values stand in the wrong places, or a sum over rows is one over columns"
+        yield Explanation("reduction", 7, 1, statement, hint, {"sum": total}, 1.0, 0.6, ("indexing",))

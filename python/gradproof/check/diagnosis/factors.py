@@ -62,3 +62,11 @@ def _rare(size: float, near: Callable[[float], bool], dimensions: Mapping[int, s
         if k > 1 and (near(k / (k - 1)) or near((k - 1) / k)):
             return f"{k} against {k - 1}: one row too few or too many in a mean"
     return None
+
+
+def shown(c: float) -> str:
+    """A factor with the digits that a reader wants: one that is nearly 1 shows by how much it is not."""
+    if 0 < abs(abs(c) - 1) < 5e-3:
+        off = abs(c) - 1
+        return f"{'-' if c < 0 else ''}(1 {'+' if off > 0 else '-'} {abs(off):.2g})"
+    return f"{c:.3f}" if 0.01 <= abs(c) < 1e4 else f"{c:.4g}"

@@ -34,7 +34,14 @@ def explain_flow(case: Case, cases: Sequence[Case], statement: str) -> Explanati
         return _one_rank(case, cases, before, shown)
     if best is not None and best.certainty >= 0.7 and best.support >= 2:
         return best
+    if best is not None and best.cause == "accumulation" and len(before) == 1:
+        return best
     last = not any(c.layer > case.layer for c in cases)
+    if _unbalanced(case):
+        text = f"{statement}; numeric sums to 0 over the units, analytic does not"
+        hint = "The path through a mean or sum over the units is left out (layer norm, softmax)"
+        named, other = ("derivative", "reduction") if last else ("reduction", "derivative")
+        return Explanation(named, 5, 1, text, hint, {"axis": -1}, None, 0.75, (other, "missing-term"))
     masked = None if last else _units(case, layer, statement)
     if masked is not None:
         return masked
@@ -71,6 +78,17 @@ def _cancelling_bias(layer: Sequence[Case]) -> str | None:
         ):
             return t.name
     return None
+
+
+def _unbalanced(case: Case) -> bool:
+    """Whether a shift of all units changes nothing, but would by the gradient under test."""
+    t = case.tensor
+    if not t.whole or not t.a.ndim or t.shape[-1] < 3 or not t.known.all() or case.best is not None:
+        return False
+    room = 3 * np.sqrt(np.sum(t.u**2, axis=-1))
+    size = np.sqrt(np.sum(t.n**2, axis=-1))
+    balanced = np.all(np.abs(t.n.sum(-1)) <= room) and np.any(room < 1e-3 * size)
+    return bool(balanced and np.any(np.abs(t.a.sum(-1)) > 10 * room))
 
 
 def _units(case: Case, layer: Sequence[Case], statement: str) -> Explanation | None:

@@ -34,6 +34,8 @@ class Case:
         ``"upstream"``, ``"silent"`` (nothing in it could have been wrong).
     origin : Tensor or None
         Of an ``"upstream"`` one.
+    settled : Explanation or None
+        What experiments have shown, which the pattern at the point does not.
     """
 
     tensor: Tensor
@@ -41,6 +43,7 @@ class Case:
     explanations: list[Explanation] = field(default_factory=list)
     role: str = "right"
     origin: Tensor | None = None
+    settled: Explanation | None = None
 
     @property
     def best(self) -> Explanation | None:
@@ -72,7 +75,9 @@ def layers_of(tensors: Sequence[Tensor]) -> list[int]:
         else:
             key = f"#{i}"
             before = tensors[i - 1] if i else None
-            named = tensor.name.rpartition(".")[2].lower().startswith("b")  # b, bias, bh, ...
+            last = tensor.name.rpartition(".")[2].lower()
+            stem = "" if before is None else before.name.rpartition(".")[2].lower()
+            named = last.startswith("b") or last in (stem, stem + "b", stem + "_b")  # b, bias, bh; a of A; kb of K
             if named and before is not None and len(tensor.shape) == 1 and len(before.shape) > 1:
                 key = keys[-1] if before.shape[-1] == tensor.shape[0] else key
         keys.append(key)

@@ -73,17 +73,16 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
         return Explanation(
             "mask", 4.5, a.size, f"{statement}; numeric = 0 there", hint, evidence, None, 0.85, ("derivative",)
         )
-    if axis == 0 and not edge:
+    if axis == 0:
         hint = "Rows that occur several times: probably overwritten instead of added up (np.add.at)"
         empty = not np.all(t.clear.reshape(t.shape[0], -1).any(axis=1))
         return Explanation(
-            "accumulation", 6, right, statement, hint, evidence, None, 0.8 if empty else 0.5, ("indexing", "mask")
+            "accumulation", 6, right, statement, hint, evidence, None, 0.8 if empty else 0.6, ("indexing", "mask")
         )
     if unit_axis and not edge:
         hint = "These units are treated differently on the way back: a mask, or the branches of a maximum"
         return Explanation("mask", 6.5, right, statement, hint, evidence, None, 0.55, ("derivative", "indexing"))
-    others = ("accumulation", "mask") if axis == 0 else ("mask", "derivative")
-    return Explanation("indexing", 6, right, statement, "An index is off", evidence, None, 0.6, others)
+    return Explanation("indexing", 6, right, statement, "An index is off", evidence, None, 0.6, ("mask", "derivative"))
 
 
 def _unmasked(a: Array, n: Array, u: Array) -> bool:
@@ -102,6 +101,16 @@ def _scattered(t: Tensor, right: Array) -> Iterator[Explanation]:
         statement = f"analytic is not 0 in {count} entries where numeric is, and right in the other {int(right.sum())}"
         hint = "Values flow back where the forward pass let none through: the mask is missing"
         yield Explanation("mask", 5, count, statement, hint, {"indices": t.indices(wrong)}, None, 0.7, ("derivative",))
+        return
+    if not np.any(a) and count > 2:
+        statement = f"analytic = 0 in {count} entries where numeric is not, and right in the other {int(right.sum())}"
+        evidence = {"indices": t.indices(wrong), "factor": 0.0}
+        if _block(wrong) is not None or _block(~wrong) is not None:
+            hint = "A range ends early or starts late, or these are not written"
+            yield Explanation("indexing", 5, count, statement, hint, evidence, None, 0.8, ("missing-term", "mask"))
+        else:
+            hint = "These are masked, or never written"
+            yield Explanation("mask", 5, count, statement, hint, evidence, None, 0.6, ("missing-term", "indexing"))
         return
     if share <= 0.25 or count <= 2 or _block(wrong) is not None:
         yield _listed(t, wrong, int(right.sum()))

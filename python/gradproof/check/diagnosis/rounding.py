@@ -7,10 +7,38 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, trial
+from gradproof.check.diagnosis.factors import shown
+from gradproof.check.diagnosis.fits import proportion
 from gradproof.check.diagnosis.tensor import Array, Tensor, sample
+
+SMALL = 1e-6  # relative error below which no formula is wrong, but a number
 
 # Name, relative rounding error.
 TYPES = (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8))
+
+
+def explain_approximation(t: Tensor) -> Explanation | None:
+    """Explanation of an error so small that no factor or term of a formula makes it."""
+    off = t.wrong & t.known
+    size = float(np.max(np.abs(t.n[t.known]), initial=0))
+    if not off.any() or not size or float(np.max(np.abs(t.r[off]))) > SMALL * size:
+        return None
+    relative = np.abs(t.r[off]) / np.maximum(np.abs(t.n[off]), 1e-3 * size)
+    if np.median(relative) > SMALL:
+        return None
+    fit = proportion(t.a, t.n, t.u)
+    held = fit is not None and trial(t, fit[0] * t.n, 2 * t.u + fit[1] * np.abs(t.n), fitted=1).accepted
+    evidence: dict[str, object] = {"relative": float(np.max(relative))}
+    if fit is not None and held and abs(fit[0] - 1) > 3 * fit[1]:
+        statement = f"analytic = {shown(fit[0])} × numeric {everywhere(t, np.zeros(t.a.shape, bool))}"
+        evidence["factor"] = fit[0]
+        hint = "So near to 1, it looks like a truncated constant, or an approximation"
+        return Explanation("precision", 2, int(off.sum()), statement, hint, evidence, None, 0.75, ("scale",))
+    statement = f"analytic differs from numeric by {np.max(relative):.1e} of its size"
+    hint = "So small an error looks like an approximation, an iteration not converged, or a truncated constant"
+    return Explanation(
+        "precision", 2.5, int(off.sum()), statement, hint, evidence, None, 0.75, ("derivative", "missing-term")
+    )
 
 
 def explain_rounding(t: Tensor) -> Iterator[Explanation]:
@@ -80,7 +108,8 @@ def _decimals(t: Tensor) -> Iterator[Explanation]:
             continue
         if np.all(np.abs(a / step - np.rint(a / step)) < 1e-6) and np.any(a):
             found = trial(t, t.n, t.u + 0.5 * step, exact=False)
-            if found.odd.any() or step > size:
+            error = float(np.sqrt(np.mean(t.r[t.known] ** 2)))
+            if found.odd.any() or step > size or error < 0.02 * step:
                 return
             statement = f"analytic = numeric rounded to {digits} decimals {everywhere(t, found.odd)}"
             hint = "Values are rounded or held as integers"

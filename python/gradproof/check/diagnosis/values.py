@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from gradproof.check.diagnosis.explanation import Explanation, everywhere, odd_ones, trial
-from gradproof.check.diagnosis.factors import name_factor
+from gradproof.check.diagnosis.factors import name_factor, shown
 from gradproof.check.diagnosis.fits import proportion, two_terms
 from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor
 
@@ -29,7 +29,7 @@ def _zero(t: Tensor) -> Iterator[Explanation]:
     if t.a.any():
         hint = "The zeros are rounding errors of a sum that cancels: it may be taken over the wrong axis"
         yield Explanation(
-            "missing-term", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0, 0.6, ("reduction",)
+            "reduction", 0.5, found.support, statement, hint, {"factor": 0.0}, 0.0, 0.6, ("missing-term",)
         )
         return
     hint = "It is never written, or the path to it is cut off"
@@ -64,10 +64,22 @@ def _factor(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
         )
         return
     evidence["meaning"] = words
+    if t.a.size == 1 and words is None:
+        yield _one_number(t, c, evidence)
+        return
     statement = f"analytic = {shown(c)} × numeric {where}" + (f" (± {error:.1g})" if error > 5e-4 * abs(c) else "")
     hint = f"Probably {words}" if words else "Look for a stray factor"
     bonus = 0 if words is None else 1
     yield Explanation("scale", 3 - bonus, found.support + bonus, statement, hint, evidence, c)
+
+
+def _one_number(t: Tensor, c: float, evidence: dict[str, object]) -> Explanation:
+    """One entry is some factor of another number always, and that number plus something."""
+    a, n = float(t.a.ravel()[0]), float(t.n.ravel()[0])
+    statement = f"analytic {a:.6g}, numeric {n:.6g}: {shown(c)} times, or {a - n:+.6g}"
+    hint = "One number does not tell a factor from a term that is left out"
+    others = ("missing-term", "scale", "derivative", "sign")
+    return Explanation("unknown", 3, 0, statement, hint, evidence, None, 0.5, others)
 
 
 def _terms(t: Tensor) -> Iterator[tuple[str, str, Array]]:
@@ -91,7 +103,30 @@ def _penalty(t: Tensor) -> Iterator[Explanation]:
             evidence = {"coefficient": k, "term": symbol, "standard_error": error, **odd_ones(t, found.odd)}
             one_sign = np.ptp(np.sign(t.x[t.known])) == 0  # a constant residual then, which has other causes
             cost = 3 if norm == "L2" else 4.2 if one_sign else 3.5
+            if norm == "L2" and _tangential(t) and not _round(k, error):
+                yield _radial(statement, telling, evidence)
+                continue
             yield Explanation("regularization", cost, telling, statement, _which(t, k, norm), evidence)
+
+
+def _tangential(t: Tensor) -> bool:
+    """Whether the measured gradient has no part along the parameters: their length does not matter."""
+    along, room = float(np.nansum(t.n * t.x)), float(np.sqrt(np.nansum((t.u * t.x) ** 2)))
+    length = float(np.sqrt(np.nansum(t.n**2) * np.nansum(t.x**2)))
+    return t.count > 1 and abs(along) <= 3 * room and room < 1e-3 * length
+
+
+def _round(k: float, error: float) -> bool:
+    """Whether this is a coefficient somebody chose: one of two digits, or that divided by a count."""
+    counts = abs(k) * np.arange(1, 65)
+    chosen = np.array([float(f"{value:.2g}") for value in counts])
+    return bool(np.any(np.abs(chosen - counts) <= np.maximum(1e-7 * counts, 3 * error * np.arange(1, 65))))
+
+
+def _radial(statement: str, support: int, evidence: dict[str, object]) -> Explanation:
+    hint = "Numeric is at right angles to θ: its length does not matter, and the derivative of the norm is left out"
+    others = ("derivative", "regularization")
+    return Explanation("missing-term", 3, support, statement, hint, evidence, None, 0.9, others)
 
 
 def _which(t: Tensor, k: float, norm: str) -> str:
@@ -148,8 +183,3 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
             c, cause, hint = 0.0, "missing-term", "Only the penalty is there: the path of the data part is cut off"
             statement = f"analytic = {k:.6g} {symbol} {everywhere(t, found.odd)}"
         yield Explanation(cause, 6, found.support, statement, hint, evidence, c)
-
-
-def shown(c: float) -> str:
-    """A factor with the digits that a reader wants."""
-    return f"{c:.3f}" if 0.01 <= abs(c) < 1e4 else f"{c:.4g}"

@@ -1,0 +1,365 @@
+"""What the pattern at one point cannot tell is asked of the functions at other points.
+
+A mistake shows what it depends on: where some other tensors are made tiny, or symmetric, it vanishes, or what is left
+of the gradient is wrong by a plain factor. Both gradients are compared there along a few directions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradproof.check.diagnosis.comparison import SLACK, Comparing, Comparison
+from gradproof.check.diagnosis.explanation import Explanation
+from gradproof.check.diagnosis.origin import Case
+from gradproof.check.diagnosis.tensor import Array
+from gradproof.check.diagnosis.wording import worst
+
+TINY = 2.0**-20  # as good as zero, yet on the same side of every kink
+HUGE = 2.0**12  # a part that grows with a tensor outweighs the others
+SMALL = 2.0**-12  # of a layer itself: its units become linear
+STEP_SMALL = 2.0**-16
+ELSEWHERE = 0.2  # how far other points are, relative to the parameters
+MOST = 12  # tensors, and layers, made tiny one after the other
+SURE = 0.8
+
+
+@dataclass
+class _Bench:
+    """One tensor whose mistake is looked into."""
+
+    case: Case
+    cases: Sequence[Case]
+    place: int
+    laboratory: Comparing
+    base: Comparison
+    trusted: Sequence[Case]
+
+    @property
+    def slack(self) -> float:
+        """What may be left of a mistake that is gone."""
+        return min(SLACK * max(1.0, self.base.error), self.base.error / 100, 1e-2)
+
+    def at(self, changed: Mapping[int, Array], step: float | None = None) -> Comparison | None:
+        """The comparison at another point, if it is telling there."""
+        found = self.laboratory.compare(changed, [self.place], step).get(self.place)
+        return found if found is not None and found.telling else None
+
+
+def settle(
+    case: Case, cases: Sequence[Case], statement: str, laboratory: Comparing, trusted: Sequence[Case] = ()
+) -> Explanation | None:
+    """An explanation that the pattern at the point does not give; None if no experiment tells.
+
+    Of the tensors that are wrong, `trusted` are so only through this one.
+    """
+    place = list(cases).index(case)
+    base = laboratory.compare({}, [place]).get(place)
+    if base is None or not base.telling or base.error < SLACK / 100 or not np.any(np.abs(base.a) > 3 * base.u):
+        return None
+    bench = _Bench(case, cases, place, laboratory, base, trusted)
+    for experiment in (_elsewhere, _symmetric, _ones, _parts, _linear):
+        found = experiment(bench, statement)
+        if found is not None:
+            return found
+    return None
+
+
+def _theta(case: Case) -> Array:
+    return np.asarray(case.tensor.theta, np.float64)
+
+
+def _elsewhere(bench: _Bench, statement: str) -> Explanation | None:
+    """Whether the error, or for a single number the factor, is the same at other points."""
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(2):
+        changed = {}
+        for i, case in enumerate(bench.cases):
+            theta = _theta(case)
+            size = float(np.sqrt(np.mean(theta**2))) if theta.size else 0.0
+            changed[i] = theta + ELSEWHERE * (size or 1.0) * rng.standard_normal(theta.shape)
+        there = bench.at(changed)
+        if there is None:
+            return None
+        found.append(there)
+    base, support = bench.base, 2 * bench.base.a.size
+    errors = [there.a - there.n for there in found]
+    still = [there.n - base.n for there in found]
+    size = float(np.linalg.norm(base.a - base.n))
+    if all(
+        np.linalg.norm(e - (base.a - base.n)) <= 3 * np.max(c.u + base.u) + 1e-5 * size
+        for e, c in zip(errors, found, strict=True)
+    ):
+        if all(np.linalg.norm(moved) > 1e-2 * size for moved in still):
+            text = f"{statement}; analytic - numeric is the same at other points"
+            hint = "A constant is missing or too many: the derivative of a term that is linear in it"
+            return Explanation("missing-term", 4, support, text, hint, {}, None, SURE, ("accumulation",))
+    if base.a.size > 1:
+        return None
+    ratios = np.array([c.a[0] / c.n[0] for c in (base, *found)])
+    if np.ptp(ratios) <= 1e-5 * abs(ratios[0]) and abs(ratios[0] - 1) > 1e-6:
+        c = float(np.median(ratios))
+        cause = "sign" if abs(c + 1) < 1e-5 else "scale"
+        text = f"analytic = {c:.6g} × numeric, at other points too"
+        hint = "A minus is lost" if cause == "sign" else "A constant factor is missing or too many"
+        return Explanation(cause, 3, support, text, hint, {"factor": c}, None, SURE)
+    return None
+
+
+def _symmetric(bench: _Bench, statement: str) -> Explanation | None:
+    """A square matrix that is not transposed does no harm where it is symmetric."""
+    for i, case in enumerate(bench.cases):
+        theta = _theta(case)
+        if theta.ndim < 2 or theta.shape[-1] != theta.shape[-2] or theta.shape[-1] < 2:
+            continue
+        there = bench.at({i: (theta + theta.swapaxes(-1, -2)) / 2})
+        if there is not None and there.factor(bench.slack) == 1.0:
+            name = case.tensor.name
+            text = f"{statement}; where {name} is symmetric, it is right"
+            hint = f"{name} is not transposed on the way back, or once too often"
+            return Explanation("transpose", 4, there.a.size, text, hint, {"other": name}, None, 0.9)
+    return None
+
+
+def _ones(bench: _Bench, statement: str) -> Explanation | None:
+    """A factor that is left out or applied twice does no harm where it is 1."""
+    for i, case in enumerate(bench.cases):
+        theta = _theta(case)
+        if i == bench.place or theta.ndim > 1 or not theta.size or np.all(theta == 1):
+            continue
+        there = bench.at({i: np.ones(theta.shape)})
+        if there is not None and there.factor(bench.slack) == 1.0:
+            name = case.tensor.name
+            text = f"{statement}; where {name} is 1, it is right"
+            hint = f"The factor {name} is left out, or applied twice"
+            return Explanation("scale", 4, there.a.size, text, hint, {"other": name}, None, SURE, ("missing-term",))
+    return None
+
+
+def _groups(cases: Sequence[Case], place: int) -> Iterator[tuple[int, ...]]:
+    """Single tensors, then layers, without the one in question; the nearest first."""
+    others = sorted(
+        (i for i, case in enumerate(cases) if i != place and case.tensor.a.size), key=lambda i: abs(i - place)
+    )
+    for i in others[:MOST]:
+        yield (i,)
+    layers = dict.fromkeys(cases[i].layer for i in others)
+    for layer in list(layers)[:MOST]:
+        members = tuple(i for i in others if cases[i].layer == layer)
+        if len(members) > 1:
+            yield members
+
+
+def _parts(bench: _Bench, statement: str) -> Explanation | None:
+    """Whether what is left is plain where some other tensors are tiny: the gradient has several parts then."""
+    base, matches = bench.base, []
+    inert: list[tuple[int, ...]] = []
+    stirring = False
+    for group in _groups(bench.cases, bench.place):
+        there = bench.at({i: TINY * _theta(bench.cases[i]) for i in group})
+        if there is None or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(base.n):
+            continue
+        c = there.factor(bench.slack)
+        if all(bench.cases[i].layer > bench.case.layer for i in group) and np.linalg.norm(
+            there.n - base.n
+        ) > 1e-2 * np.linalg.norm(base.n):
+            change = np.linalg.norm((there.a - there.n) - (base.a - base.n))
+            same = change <= 1e-4 * np.linalg.norm(base.a - base.n)
+            inert += [group] if same else []
+            stirring = stirring or not same
+        if c == 1.0:
+            matches.append(group)
+        elif c is not None and abs(c - 1) > 1e-2 and (there.a.size > 1 or c == 0.0):
+            return _other_part(bench, group, c, there.a.size, statement)
+    if inert and not stirring:
+        still = [i for group in inert if len(group) == 1 for i in group] or inert[0]
+        names = _names(bench, still)
+        text = f"{statement}; analytic - numeric is the same where {names} {_are(still)} tiny"
+        hint = f"The error does not come back through {names}: a term of the loss beside that is left out, or too many"
+        others = ("accumulation", "regularization")
+        return Explanation("missing-term", 4, base.a.size, text, hint, {"other": names}, None, SURE, others)
+    fine = [not case.tensor.is_wrong or case in bench.trusted for case in bench.cases]
+    good = [group for group in matches if all(fine[i] for i in group)]
+    return _part_through(bench, good, statement) if good else None
+
+
+def _part_through(bench: _Bench, groups: Sequence[tuple[int, ...]], statement: str) -> Explanation:
+    """The wrong part goes through one of these; where such a tensor is huge, it is all there is."""
+    names = _names(bench, groups[0])
+    text = f"{statement}; where {names} {_are(groups[0])} tiny, it is right"
+    present = False
+    for group in groups[:3]:
+        there = bench.at({i: HUGE * _theta(bench.cases[i]) for i in group})
+        if there is None or there.a.size < 2 or np.linalg.norm(there.n) < 1e3 * np.linalg.norm(bench.base.n):
+            continue
+        c = there.factor(4e-3)
+        present = present or c is None
+        if c is not None and abs(c) > 1e-2 and abs(c - 1) > 1e-2:
+            text = f"{text}; where {_names(bench, group)} {_are(group)} huge, analytic = {c:.4g} × numeric"
+            evidence = {"other": names, "part": c}
+            if abs(c + 1) < 1e-2:
+                hint = f"The part that comes through {names} has the wrong sign"
+                return Explanation("sign", 4, there.a.size, text, hint, evidence, None, SURE)
+            hint = f"The part that comes through {names} has a wrong factor, the other parts are right"
+            return Explanation("scale", 4, there.a.size, text, hint, evidence, None, SURE, ("accumulation",))
+    if present:
+        hint = (
+            f"What comes through {names} is wrong and the other parts are right: a derivative, transpose or index there"
+        )
+        looks = ("missing-term", "transpose", "indexing")
+        return Explanation("derivative", 5, bench.base.a.size, text, hint, {"other": names}, None, 0.6, looks)
+    hint = f"What comes through {names} is left out or wrong; the other parts are right"
+    others = ("accumulation", "derivative", "transpose", "sign")
+    return Explanation("missing-term", 5, bench.base.a.size, text, hint, {"other": names}, None, 0.75, others)
+
+
+def _names(bench: _Bench, group: Sequence[int]) -> str:
+    return " and ".join(bench.cases[i].tensor.name for i in group)
+
+
+def _are(group: Sequence[int]) -> str:
+    return "is" if len(group) == 1 else "are"
+
+
+def _other_part(bench: _Bench, group: tuple[int, ...], c: float, support: int, statement: str) -> Explanation:
+    names = _names(bench, group)
+    text = f"{statement}; where {names} {_are(group)} tiny, analytic = {'0' if c == 0 else f'{c:.4g} × numeric'}"
+    evidence: dict[str, object] = {"other": names, "part": c}
+    if c == 0.0:
+        if _grows(bench, group):
+            hint = f"Numeric does not change with the size of {names}, but analytic grows with it: divide by that"
+            return Explanation("scale", 4, support, text, hint, evidence, None, SURE)
+        hint = f"The part that does not come through {names} is left out"
+        return Explanation("missing-term", 4, support, text, hint, evidence, None, SURE, ("accumulation",))
+    if abs(c + 1) < 1e-3:
+        hint = f"The part that does not come through {names} has the wrong sign"
+        return Explanation("sign", 4, support, text, hint, evidence, None, SURE)
+    if abs(c - 2) < 1e-3 and bench.case.role == "flow":
+        hint = f"The part that does not come through {names} is counted twice, or a factor is left out"
+        return Explanation("accumulation", 4, support, text, hint, evidence, None, 0.6, ("scale", "missing-term"))
+    return _plain(bench, c, support, text, evidence)
+
+
+def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str, object]) -> Explanation:
+    """A factor that is constant at a special point only."""
+    if 0 < c < 1 and min(abs(c - 0.5), abs(c - 0.25)) > 1e-2:
+        hint = "Some of the equal parts of a sum (steps, rows) are left out"
+        return Explanation("missing-term", 5, support, text, hint, evidence, None, 0.65, ("accumulation", "scale"))
+    if bench.case.role == "own":
+        hint = "A factor that depends on the parameters is left out: a gate, a mask, a derivative"
+        return Explanation("missing-term", 5, support, text, hint, evidence, None, 0.6, ("derivative", "scale", "mask"))
+    hint = "A part of it has a wrong factor, or a factor that depends on the parameters is left out"
+    return Explanation("scale", 5, support, text, hint, evidence, None, 0.6, ("derivative", "missing-term"))
+
+
+def _grows(bench: _Bench, group: Sequence[int]) -> bool:
+    there = bench.at({i: 2 * _theta(bench.cases[i]) for i in group})
+    if there is None:
+        return False
+    same = float(np.linalg.norm(there.n - bench.base.n)) <= 1e-5 * float(np.linalg.norm(there.n))
+    return same and bool(np.linalg.norm(there.a - 2 * bench.base.a) <= 1e-5 * np.linalg.norm(there.a))
+
+
+def _linear(bench: _Bench, statement: str) -> Explanation | None:
+    """Where the layer's parameters are small its units are linear, and a wrong derivative is a constant or none."""
+    own = [i for i, case in enumerate(bench.cases) if case.layer == bench.case.layer]
+    for members in (own, list(range(max(own) + 1))):
+        there = bench.at({i: SMALL * _theta(bench.cases[i]) for i in members}, STEP_SMALL)
+        c = None if there is None else there.factor(4e-3)
+        if (
+            there is None
+            or c is None
+            or there.a.size < 2
+            or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(bench.base.n)
+        ):
+            continue
+        if c != 0.0 and bench.base.error > 0.05:
+            return _at_small(bench, members if members is own else [bench.place], there, c, statement)
+    return None
+
+
+def _at_small(bench: _Bench, members: Sequence[int], there: Comparison, c: float, statement: str) -> Explanation:
+    names = _names(bench, members) + (" and all before" if len(members) == 1 else "")
+    text = f"{statement}; where {names} {_are(members)} small, "
+    text += "it is right" if c == 1.0 else f"analytic = {c:.3g} × numeric"
+    evidence: dict[str, object] = {"part": c}
+    if c == 1.0 or min(abs(c - 4), abs(c - 0.25)) < 0.02:
+        # A term in these parameters alone would vanish with them, a derivative faster or not at all.
+        sure = SURE if c != 1.0 or there.error < 20 * SMALL**2 else 0.6
+        hint = "The derivative of the activation is wrong or left out: its units are linear there"
+        return Explanation("derivative", 5, there.a.size, text, hint, evidence, None, sure, ("missing-term",))
+    return _plain(bench, c, there.a.size, text, evidence)
+
+
+def untangle(cases: Sequence[Case], laboratory: Comparing) -> None:
+    """Find the origin where all hang together, as in a recurrent network: cut what carries from step to step.
+
+    Of the tensors that are wrong, some become right where square ones among them are tiny. They are wrong only
+    through those that stay wrong.
+    """
+    tangled = [case for case in cases if case.role == "flow" and case.factor is None]
+    if len(tangled) != 1:
+        return
+    origin = tangled[0]
+    wrong = [i for i, case in enumerate(cases) if case is origin or case.origin is origin.tensor]
+    squares = [i for i in wrong if _square(_theta(cases[i]))][-4:]
+    if len(wrong) < 3 or not squares:
+        return
+    best: tuple[list[int], list[int], tuple[int, ...]] | None = None
+    for group in _cuts(squares):
+        found = laboratory.compare({i: TINY * _theta(cases[i]) for i in group}, wrong, None, 1)
+        telling = {i: c for i, c in found.items() if c.telling}
+        right = [i for i, c in telling.items() if c.factor() == 1.0]
+        left = [i for i in telling if i not in right]
+        if cases.index(origin) in right and left and (best is None or len(left) < len(best[0])):
+            best = left, right, group
+    if best is None:
+        return
+    left, right, group = best
+    first = cases[left[-1]]
+    names = ", ".join(cases[i].tensor.name for i in group)
+    first.role, first.origin = "flow", None
+    for i in wrong:
+        if cases[i] is not first:
+            cases[i].role, cases[i].origin = "upstream", first.tensor
+    there = laboratory.compare({i: TINY * _theta(cases[i]) for i in group}, [left[-1]]).get(left[-1])
+    c = None if there is None or there.a.size < 2 else there.factor()
+    trusted = [cases[i] for i in right]
+    if c is None:
+        first.settled = settle(first, cases, worst(first), laboratory, trusted)
+    first.settled = first.settled or _cut_off(c, names, [cases[i].tensor.name for i in left])
+
+
+def _square(theta: Array) -> bool:
+    return theta.ndim == 2 and theta.shape[0] == theta.shape[1] > 1
+
+
+def _cuts(squares: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """All but one, all, and single ones, without repetition."""
+    groups = [tuple(squares)]
+    groups += [tuple(i for i in squares if i != left) for left in squares]
+    groups += [(i,) for i in squares]
+    return iter([group for group in dict.fromkeys(groups) if group])
+
+
+def _cut_off(c: float | None, cut: str, left: Sequence[str]) -> Explanation:
+    text = (
+        f"where {cut} carry nothing from step to step, only {', '.join(left)} {'is' if len(left) == 1 else 'are'} wrong"
+    )
+    evidence = {"part": c} if c is not None else {}
+    if c is None:
+        hint = "Probably a derivative there; a mask, a lost path or a wrong state look alike"
+        others = ("missing-term", "mask", "state", "transpose")
+        return Explanation("derivative", 8, 1, text, hint, evidence, None, 0.55, others)
+    if c == 0.0:
+        return Explanation("missing-term", 4, 3, f"{text}: analytic = 0", "It is cut off", evidence, None, SURE)
+    if abs(c + 1) < 1e-3:
+        return Explanation("sign", 4, 3, f"{text}: analytic = -numeric", "A minus is lost", evidence, None, SURE)
+    text = f"{text}: analytic = {c:.4g} × numeric"
+    hint = "A factor, or a derivative that is left out"
+    return Explanation(
+        "derivative" if abs(c - 4) < 1e-2 else "scale", 5, 3, text, hint, evidence, None, 0.6, ("derivative",)
+    )
