@@ -148,3 +148,20 @@ def test_the_largest_of_several_is_not_taken_for_coarse():
     x = np.array([3.0, -8.3, 7.6, 1.0])
     wrong = gp.check_gradients(lambda x: float(np.abs(x).max()), np.zeros(4), x, progress=False)
     assert wrong.verdict == "fail"
+
+
+@pytest.mark.parametrize("power", [7, 8.5, 9, 10])
+@pytest.mark.parametrize("seed", range(4))
+def test_oscillation_at_the_edge_of_resolution_is_not_noise_at_every_spacing(power, seed):
+    """At the usual spacings it looks like noise of its own height; it is smooth between points nearer to each other."""
+    w, x = 10.0**power, np.random.default_rng(seed).normal(size=6)
+    report = gp.check_gradients(lambda x: np.sin(w * x).sum(), lambda x: w * np.cos(w * x), x, progress=False)
+    assert report.verdict in ("pass", "inconclusive"), str(report)
+    assert report.verdict == "pass" or power >= 9
+
+
+@pytest.mark.parametrize("power", [7, 8])
+def test_a_mistake_in_fast_oscillation_is_found(power):
+    w, x = 10.0**power, np.random.default_rng(0).normal(size=6)
+    report = gp.check_gradients(lambda x: np.sin(w * x).sum(), lambda x: 2 * w * np.cos(w * x), x, progress=False)
+    assert report.verdict == "fail"

@@ -371,3 +371,47 @@ def test_passing_blindly_is_said() -> None:
         assert "a single wrong entry need not" in " ".join(str(report).split())
     nothing = gp.check_gradients(lambda p: loss(p) + 1e17, grad, x, method="projected", progress=False)
     assert nothing.verdict == "inconclusive"
+
+
+def scaled(kind: str, size: int = 20_000) -> tuple[np.ndarray, Loss, Callable[[Any], np.ndarray]]:
+    """Parameters of sizes twelve powers of ten apart, to which the loss is equally sensitive for their size."""
+    rng = np.random.default_rng(0)
+    sizes = {
+        "halves": np.where(rng.random(size) < 0.5, 1e-6, 1e6),
+        "spread": 10 ** rng.uniform(-6, 6, size),
+        "few small": np.where(rng.random(size) < 0.05, 1e-6, 1e6),
+    }[kind]
+    x = sizes * rng.normal(size=size)
+
+    def loss(x: np.ndarray) -> float:
+        z = x / sizes
+        return float((np.tanh(z) + z * z / 10).sum())
+
+    def grad(x: np.ndarray) -> np.ndarray:
+        z = x / sizes
+        return np.asarray((1 / np.cosh(z) ** 2 + z / 5) / sizes)
+
+    return x, loss, grad
+
+
+@pytest.mark.parametrize("kind", ["halves", "spread", "few small"])
+def test_scales_far_apart_accuse_nobody(kind: str) -> None:
+    """Steps that are large beside some of the entries all agree, on what is not the slope."""
+    x, loss, grad = scaled(kind)
+    report = gp.check_gradients(loss, grad, x, method="projected", nearby=False, progress=False)
+    assert report.verdict == "pass", str(report)
+
+
+@pytest.mark.parametrize("kind", ["halves", "spread", "few small"])
+def test_scales_far_apart_hide_no_mistake(kind: str) -> None:
+    x, loss, grad = scaled(kind)
+    index = int(np.argmax(np.abs(grad(x))))
+
+    def wrong(x: np.ndarray) -> np.ndarray:
+        g = grad(x)
+        g[index] *= 2
+        return g
+
+    report = gp.check_gradients(loss, wrong, x, method="projected", nearby=False, progress=False)
+    assert report.verdict == "fail"
+    assert report.worst(1)[0][1].index == (index,)

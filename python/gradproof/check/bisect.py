@@ -169,6 +169,8 @@ class Bisection:
         if move == 0.0 or not math.isfinite(best.bar):
             return None
         status = Status.MATCH
+        if best.wrong:
+            best = line.closer(best)
         if abs(best.value) > (SINGLE if self._problem.single[tensor] else 1.0) * best.bar:
             others = [line.residual(best.h * factor) for factor in (2.0, 0.5)]
             confirmed = any(other is not None and other.wrong and other.agrees(best) for other in others)

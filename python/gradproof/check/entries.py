@@ -27,6 +27,8 @@ Float64Array = NDArray[np.float64]
 
 GOAL64: Final = (1e-6, 1e-7)  # uncertainty to reach, relative to the entry and to the root mean square of its tensor
 GOAL32: Final = (3e-3, 1e-3)
+PLAIN: Final = 0.03  # largest step of a plain central difference, in units of the length scale
+EXTRAPOLATED: Final = 0.05  # ... and of one that will be extrapolated, from it and from four times as far
 CONVICTED: Final = 16  # wrong entries of a tensor looked at closely before plain ones are believed at once
 BLATANT: Final = 100.0  # plain: wrong by so many uncertainties, at two steps that agree
 SMALLEST: Final = 2.0**-30  # step, relative to the length scale: values without any rounding have zero noise
@@ -102,83 +104,85 @@ class Meter:
             Called after every entry.
         """
         problem, known = self.problem, self.known
-        value_at, f0, noise = problem.value_at, known.f0, known.noise
+        f0, noise, cast = known.f0, known.noise, known.noise.cast[tensor]
+        value_at = problem.value_at_single if cast else problem.value_at
         sigma, eps = noise.sigma, noise.eps
         analytic, rounding = known.analytic[tensor].ravel(), known.rounding[tensor].ravel()
         x, scale = problem.x(tensor), self._scales[tensor]
-        single = noise.single or problem.single[tensor] or noise.cast[tensor]
-        ulps = 4 * (2 * EPS32 if problem.single[tensor] else 2 * EPS64)
+        single = noise.single or problem.single[tensor]
+        ulps = 8 * (EPS32 if cast or problem.single[tensor] else EPS64)
         goal, goal_rms = GOAL32 if single else GOAL64
         rms = _rms(analytic)
-        goal_rms *= rms
         lengths = self._lengths.setdefault(tensor, deque(maxlen=LEARNED))
         length = median(lengths) if lengths else 1.0
-        screened = not noise.cast[tensor]
         convicted = int(np.count_nonzero(into.status == Status.MISMATCH))
         vague = 0.0  # largest uncertainty of those, relative to the entry and the tensor's typical one
         for index in entries:
             a, own, s, at = float(analytic[index]), float(rounding[index]), float(scale[index]), float(x.flat[index])
             L = length * s
             effect = max(abs(a), 0.03 * rms) * L
-            h = L * min(0.03, (3 * sigma / effect) ** (1 / 3)) if effect > 0 else 0.03 * L
-            h = max(h, ulps * abs(at), SMALLEST * L)
-            wanted = max(goal * abs(a), goal_rms)
+            least = max(ulps * abs(at), SMALLEST * L)
+            h = max(L * min(PLAIN, (3 * sigma / effect) ** (1 / 3)) if effect > 0 else PLAIN * L, least)
+            wanted = max(goal * abs(a), goal_rms * rms)
+            plain = single or 3 * sigma <= wanted * h or not effect > 0 or h == 0.0
+            if not plain:  # the goal is out of reach: extrapolation lets wider steps, with less noise, get nearer
+                h = max(h, L * min(EXTRAPOLATED, (2.5 * sigma / effect) ** (1 / 5)))
+                wanted = max(wanted, min(6 * sigma / h, max(GOAL32[0] * abs(a), GOAL32[1] * rms)))
             seen = {}
-            if screened:
-                fp, tp = value_at(tensor, index, h)
-                fm, tm = value_at(tensor, index, -h)
-                tm = -tm
-                if fp - fm == fp - fm and tp > 0 and tm > 0:  # false if either is NaN
-                    seen[h] = (fp, tp), (fm, -tm)
-                    argument = 2 * eps * abs(at)
-                    sig_p = max(sigma, eps * abs(fp), argument * abs(fp - f0) / tp)
-                    sig_m = max(sigma, eps * abs(fm), argument * abs(fm - f0) / tm)
-                    P, M = (fp - f0) / tp, (f0 - fm) / tm
-                    width = tp + tm
-                    C, bar = (P * tm + M * tp) / width, 3 * (sig_p + sig_m) / width
-                    J, bar_J = P - M, 3 * ((sigma + sig_p) / tp + (sigma + sig_m) / tm)
-                    error = bar + own
-                    if abs(a - C) <= error <= wanted and abs(J) <= 0.1 * abs(C) + 2 * bar_J:
-                        into.numeric[index], into.uncertainty[index] = C, error
-                        into.status[index] = Status.MATCH
+            fp, tp = value_at(tensor, index, h)
+            fm, tm = value_at(tensor, index, -h)
+            tm = -tm
+            if fp - fm == fp - fm and tp > 0 and tm > 0:  # false if either is NaN
+                seen[h] = (fp, tp), (fm, -tm)
+                argument = 2 * eps * abs(at)
+                sig_p = max(sigma, eps * abs(fp), argument * abs(fp - f0) / tp)
+                sig_m = max(sigma, eps * abs(fm), argument * abs(fm - f0) / tm)
+                P, M = (fp - f0) / tp, (f0 - fm) / tm
+                width = tp + tm
+                C, bar = (P * tm + M * tp) / width, 3 * (sig_p + sig_m) / width
+                J, bar_J = P - M, 3 * ((sigma + sig_p) / tp + (sigma + sig_m) / tm)
+                error = bar + own
+                if plain and abs(a - C) <= error <= wanted and abs(J) <= 0.1 * abs(C) + 2 * bar_J:
+                    into.numeric[index], into.uncertainty[index] = C, error
+                    into.status[index] = Status.MATCH
+                    if done is not None:
+                        done()
+                    continue
+                fp4, tp4 = value_at(tensor, index, 4 * h)
+                fm4, tm4 = value_at(tensor, index, -4 * h)
+                tm4 = -tm4
+                if fp4 - fm4 == fp4 - fm4 and tp4 > tp and tm4 > tm:
+                    seen[4 * h] = (fp4, tp4), (fm4, -tm4)
+                    P4, M4 = (fp4 - f0) / tp4, (f0 - fm4) / tm4
+                    wide = (P4 * tm4 + M4 * tp4) / (tp4 + tm4)
+                    extrapolated, J0 = (16 * C - wide) / 15, (4 * J - (P4 - M4)) / 3
+                    if abs(wide - C) > 2 * bar and a:
+                        third = 6 * abs(wide - C) / (tp4 * tm4 - tp * tm)
+                        lengths.append(math.sqrt(abs(a) / third) / s)
+                        length = median(lengths)
+                    error = 1.1 * bar + min(0.1, (4 * h / L) ** 2) * abs(extrapolated - C) + own
+                    apart = abs(a - extrapolated)
+                    blatant = convicted >= CONVICTED and apart > BLATANT * error
+                    blatant = blatant and abs(extrapolated - C) <= 0.01 * apart and apart > self.known.rtol * abs(a)
+                    smooth = error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J
+                    if smooth and (blatant or apart <= error):
+                        if blatant:  # nobody vouches for the value: a bound on the truncation is needed
+                            error = max(error + 0.9 * abs(extrapolated - C), vague * (abs(extrapolated) + rms))
+                        into.numeric[index], into.uncertainty[index] = extrapolated, error
+                        into.status[index] = Status.MISMATCH if blatant else Status.MATCH
                         if done is not None:
                             done()
                         continue
-                    fp4, tp4 = value_at(tensor, index, 4 * h)
-                    fm4, tm4 = value_at(tensor, index, -4 * h)
-                    tm4 = -tm4
-                    if fp4 - fm4 == fp4 - fm4 and tp4 > tp and tm4 > tm:
-                        seen[4 * h] = (fp4, tp4), (fm4, -tm4)
-                        P4, M4 = (fp4 - f0) / tp4, (f0 - fm4) / tm4
-                        wide = (P4 * tm4 + M4 * tp4) / (tp4 + tm4)
-                        extrapolated, J0 = (16 * C - wide) / 15, (4 * J - (P4 - M4)) / 3
-                        if abs(wide - C) > 2 * bar and a:
-                            third = 6 * abs(wide - C) / (tp4 * tm4 - tp * tm)
-                            lengths.append(math.sqrt(abs(a) / third) / s)
-                            length = median(lengths)
-                        error = 1.1 * bar + 0.1 * abs(extrapolated - C) + own
-                        apart = abs(a - extrapolated)
-                        blatant = convicted >= CONVICTED and apart > BLATANT * error
-                        blatant = blatant and abs(extrapolated - C) <= 0.01 * apart and apart > self.known.rtol * abs(a)
-                        smooth = error <= wanted and abs(J0) <= 0.1 * abs(C) + 2 * bar_J
-                        if smooth and (blatant or apart <= error):
-                            if blatant:  # nobody vouches for the value: a bound on the truncation is needed
-                                error = max(error + 0.9 * abs(extrapolated - C), vague * (abs(extrapolated) + rms))
-                            into.numeric[index], into.uncertainty[index] = extrapolated, error
-                            into.status[index] = Status.MISMATCH if blatant else Status.MATCH
+                    if a == 0.0 and fp == fm == fp4 == fm4 == f0:
+                        far = value_at(tensor, index, s / 4)[0], value_at(tensor, index, -s / 4)[0]
+                        if far == (f0, f0):  # no influence at all
+                            into.numeric[index], into.uncertainty[index] = 0.0, bar
+                            into.status[index] = Status.MATCH
                             if done is not None:
                                 done()
                             continue
-                        if a == 0.0 and fp == fm == fp4 == fm4 == f0:
-                            far = value_at(tensor, index, s / 4)[0], value_at(tensor, index, -s / 4)[0]
-                            if far == (f0, f0):  # no influence at all
-                                into.numeric[index], into.uncertainty[index] = 0.0, bar
-                                into.status[index] = Status.MATCH
-                                if done is not None:
-                                    done()
-                                continue
             suspect = Suspect(
-                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single, noise.cast[tensor], seen
+                tensor, index, a, own, s, at, h, wanted, rms, self._largest_effect / s, single or cast, cast, seen
             )
             outcome = examine(problem, suspect, f0, noise, known.rtol)
             into.numeric[index], into.uncertainty[index] = outcome.numeric, outcome.uncertainty

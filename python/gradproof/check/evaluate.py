@@ -206,6 +206,13 @@ class Problem:
                 flat[index] = x
         return (value if value - value == 0.0 else NAN), moved - before
 
+    def value_at_single(self, tensor: int, index: int, t: float) -> tuple[float, float]:
+        """`value_at` for a loss that converts the tensor to float32: from there, and to what float32 can hold."""
+        x = float(self._flat[tensor][index])
+        base = float(np.float32(x))
+        node = float(np.float32(base + t))
+        return self.value_at(tensor, index, node - x)[0], node - base
+
     def value_along(self, moves: Mapping[int, Array], h: float) -> tuple[float, dict[int, Float64Array]]:
         """The loss with whole tensors moved together.
 

@@ -21,6 +21,7 @@ EPS64: Final = 2.0**-53
 EPS32: Final = 2.0**-24
 MIDDLE: Final = 20  # wide beside the resolution of float32: most steps show it, if any part of the loss has it
 MICRO: Final = 32
+FINEST: Final = (42, 46)
 BETWEEN: Final = tuple(range(20, 32))
 QUIET: Final = 16.0  # units of roundoff of the largest entry, in differences of a gradient
 ATTEMPTS: Final = 4  # to see on the other side, too, what one side shows
@@ -147,13 +148,18 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
         ), "noise"
     if micro.state == "curved":
         finest = line.table(42, side)
-        if finest is not None and finest.state == "ok":
-            return finest.level if macro.state == "curved" else max(macro.level, finest.level), "noise"
-        return (max(macro.level, micro.level) if macro.state == "ok" else micro.level), "noise"
+        oscillates = 0.0 < jump < middle.level / 32  # what looks like noise at the wider spacings is smooth closer by
+        wide = 0.0 if macro.state == "curved" or oscillates else macro.level
+        return max(wide, finest.level if finest is not None and finest.state == "ok" else micro.level), "noise"
     structured = macro.level > 8 * micro.level and (micro.level <= quiet * 4 or macro.level > 1000 * micro.level)
     if macro.state == "curved" or structured:
         again = line.table(MICRO, side)
         return max(micro.level, again.level if again is not None and again.state == "ok" else 0.0), "noise"
+    if micro.level > quiet and line.jump(EPS64 * line.largest) < micro.level / 32:  # it oscillates as fast as that
+        for p in FINEST:
+            finest = line.table(p, side)
+            if finest is not None and finest.state != "flat" and finest.level < micro.level / 32:
+                return finest.level, "noise"
     return max(macro.level, micro.level), "noise"
 
 

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from gradproof.check.entries import Circumstances
-from gradproof.check.evaluate import Array, Box, Problem
+from gradproof.check.evaluate import Array, Box, Float64Array, Problem
 from gradproof.check.lines import difference_table
 
 SMALLEST: Final = 0.5  # of |v| in units of the scale
@@ -33,7 +33,10 @@ GAP_NOISE: Final = 8.0  # the same for the extrapolated difference of the one-si
 ROUGH: Final = 3.0  # times the change from one step to the next: a slope that changes at every kink wanders at random
 CLEAR: Final = 16  # uncertainties that an error has to be away for two values to tell
 LARGEST_STEP: Final = 0.25
-SMALLEST_STEP: Final = 2.0**-26
+SMALLEST_STEP: Final = 2.0**-26  # unless finer ones are known to be needed
+FINEST_STEP: Final = {False: 2.0**-46, True: 2.0**-20}  # True: float32
+TRIES: Final = 7  # to balance a step
+FINER: Final = 64
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,14 @@ class Block:
 def direction(problem: Problem, tensors: Sequence[int], rng: np.random.Generator, relative: bool) -> dict[int, Array]:
     """Signed random directions: ``+-U(0.5, 1.5)`` with independent signs, times the scale of the tensor.
 
-    Signs alone would cancel the exchange of two entries half of the time.
+    Signs alone would cancel the exchange of two entries half of the time. Where sizes differ much within a tensor,
+    every entry has a scale of its own.
 
     Parameters
     ----------
     relative : bool
-        Whether every entry has a scale of its own, its magnitude (zeros stay where they are): parameters of very
-        different sizes, and domains that a common scale would leave.
+        Whether every entry has a scale of its own in any case, its magnitude, and zeros stay where they are: for
+        domains that a common scale would leave.
     """
     moves: dict[int, Array] = {}
     for tensor in tensors:
@@ -90,8 +94,20 @@ def direction(problem: Problem, tensors: Sequence[int], rng: np.random.Generator
         u = rng.random(x.shape, dtype=np.float32)
         u -= np.float32(0.5)
         v = np.asarray(np.copysign(np.float32(0.5), u) + 2 * u)
-        moves[tensor] = np.abs(x, dtype=np.float64) * v if relative else v * np.float64(scale(x))
+        moves[tensor] = v * (np.abs(x, dtype=np.float64) if relative else _scales(problem, tensor))
     return moves
+
+
+def _scales(problem: Problem, tensor: int) -> Float64Array | np.float64:
+    """One for the whole tensor, as a power of two; where sizes differ much within it, one for each entry.
+
+    Zeros tell nothing of their own scale: they get that of the small ones.
+    """
+    x, scales = problem.x(tensor), problem.scales(tensor)
+    if not scales.size or float(np.ptp(scales)) == 0.0:
+        return np.float64(scale(x))
+    zero = (x == 0).ravel()
+    return np.where(zero, np.quantile(scales[~zero], 0.1), scales).reshape(x.shape)
 
 
 def scale(x: Array) -> float:
@@ -166,6 +182,7 @@ class Line:
         v = [move for _, _, move in self._boxes]
         self.length = math.hypot(*map(_length, self._analytic, v))  # typical size of a . v
         rounding = math.hypot(*(_length(facts.rounding[t][box], move) for t, box, move in self._boxes))
+        self._finest = FINEST_STEP[any(problem.single[t] or facts.noise.cast[t] for t, _ in block.pieces)]
         self._allowed = rounding + (facts.rtol if block.size == 1 else 3 * facts.rtol) * self.length
 
     def at(self, t: float) -> float:
@@ -232,16 +249,16 @@ class Line:
             return 2.0**-8
         return _power_of_two(min(max((self.sigma / self.length) ** (1 / 3), SMALLEST_STEP), 2.0**-5))
 
-    def balanced(self, h: float, tries: int = 7) -> Residual | None:
+    def balanced(self, h: float, least: float = SMALLEST_STEP) -> Residual | None:
         """Measure, moving the step to where the parts of the uncertainty balance; the least uncertain result.
 
         Before truncation makes the step shorter, a longer one is tried once: it may show that the loss is smooth.
         """
         best: Residual | None = None
         seen: set[float] = set()
-        longer = False
-        for _ in range(tries):
-            h = min(max(h, SMALLEST_STEP), LARGEST_STEP)
+        longer, least = False, min(h, least)
+        for _ in range(TRIES):
+            h = min(max(h, least), LARGEST_STEP)
             if h in seen:
                 break
             seen.add(h)
@@ -266,6 +283,21 @@ class Line:
             ratio = result.noise / other if result.noise else 0.0
             h *= _power_of_two(max(ratio ** (1 / (1 + result.order)), 2.0**-6))
         return best
+
+    def closer(self, found: Residual) -> Residual:
+        """A wrong slope once more where finer steps show another one, down to the finest that could tell.
+
+        What a loss does within a step can be far from its slope, and wider steps can all agree on it: where it is flat
+        beyond some distance, where it oscillates, where steps are large beside some of the parameters.
+        """
+        first, h = found, found.h / FINER
+        while h > self._finest and 2 * (bar := NOISE * self.sigma / h + self._allowed) < abs(found.value):
+            if abs(self._slopes(h)[0] - found.value) > bar + found.bar:
+                found = self.residual(h) or found
+                if not found.wrong:
+                    break
+            h /= FINER
+        return found if found is first else self.balanced(found.h, self._finest) or found
 
     def own_noise(self, increment: float) -> float:
         """Standard deviation of the rounding on this very line, beside the point, as far as it can be told."""

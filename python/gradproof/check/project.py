@@ -316,6 +316,9 @@ def _confirm(probe: _Probe) -> tuple[str, Residual | None]:
         return "unresolved", None
     if not residual.wrong:
         return "right", residual
+    residual = line.closer(residual)
+    if not residual.wrong:
+        return "right", residual
     line.sigma = max(line.sigma, line.own_noise(residual.h / 16))
     again = line.residual(residual.h)
     if again is None or not again.wrong:

@@ -84,18 +84,15 @@ class _Ladder:
         narrow = cast or problem.single[suspect.tensor]
         self.finest = max(4 * math.ulp(suspect.x) * (2.0**29 if narrow else 1.0), suspect.scale * 2.0**-64)
         self.coarsest = 4 * max(suspect.scale, abs(suspect.x))
-        self.values = {} if cast else dict(suspect.seen)
+        self.values = dict(suspect.seen) if cast == suspect.cast else {}
         self.evaluations = 0
 
     def value(self, t: float) -> tuple[float, float]:
         """The loss at a displacement that its arithmetic can hold."""
         self.evaluations += 1
         suspect = self.suspect
-        if not self.cast:
-            return self.problem.value_at(suspect.tensor, suspect.position, t)
-        node = float(np.float32(self.base + t))
-        value, _ = self.problem.value_at(suspect.tensor, suspect.position, node - suspect.x)
-        return value, node - self.base
+        value_at = self.problem.value_at_single if self.cast else self.problem.value_at
+        return value_at(suspect.tensor, suspect.position, t)
 
     def add(self, *steps: float) -> bool:
         """Measure at more steps; whether any was new."""
