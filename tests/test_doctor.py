@@ -13,6 +13,7 @@ from cases.training_sick import runs
 
 import gradproof as gp
 from gradproof.train.doctor.causes import Finding, causes
+from gradproof.train.history import History
 
 
 @pytest.fixture
@@ -69,6 +70,96 @@ def test_swings_of_a_run_that_learns_and_unlearns(optimizer: Any, swings: bool) 
     model = gp.Sequential(layers, 64, "softmax_cross_entropy")
     found = model.fit(X[:1400], y[:1400], optimizer=optimizer, epochs=40, batch_size=16, progress=False).diagnose()
     assert ("oscillating_loss" in [symptom.tag for symptom in found]) == swings
+
+
+def test_swings_count_for_more_when_a_simple_method_knows_more(healthy: Setup) -> None:
+    history = replace(healthy, batch=16).fit()
+    assert history.diagnose() == []
+    learned = history["accuracy"][:]
+    targets = history.settings["facts"]["targets"]
+    constant, score = targets["constant_loss"], 0.65 + 0.35 * targets["chance"]
+    history["data_loss"][-12:] = [constant * level for level in (0.15, 0.2) * 6]  # up by 2.5 % an epoch
+    assert history.diagnose() == []
+    history["accuracy"][-12:] = history["val_accuracy"][-12:] = [score] * 12  # a simple method reaches 0.77
+    assert [symptom.tag for symptom in history.diagnose()] == ["oscillating_loss"]
+    history["accuracy"][:] = history["val_accuracy"][:] = learned
+    history["data_loss"][-12:] = [constant * 0.02] * 12
+    assert history.diagnose() == []
+    history["data_loss"][-9] = 2 * constant  # one wave, twice as high as all there was to learn
+    assert "oscillating_loss" in [symptom.tag for symptom in history.diagnose()]
+
+
+def _rewritten(history: History, losses: Any, score: float, ratio: float) -> History:
+    """Another run's curves, with the facts of this one."""
+    constant = history.settings["facts"]["targets"]["constant_loss"]
+    history["data_loss"][:] = [float(constant * loss) for loss in losses]
+    for name in ("accuracy", "val_accuracy"):
+        history[name][:] = [score] * len(history)
+    for values in history["update_ratio"].values():
+        values[:] = [ratio] * len(history)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("ends", "ratio", "tags"),
+    [
+        ((1.0, 0.5), 5e-3, ["learning_rate_too_low"]),  # straight down, and not there yet
+        ((0.8, 0.7), 5e-3, ["plateau"]),
+        ((0.9, 0.7), 4e-4, ["learning_rate_too_low"]),  # hardly, with updates that small
+        ((0.9, 0.7), 2e-3, []),
+        ((0.9, 0.7), 0.05, []),  # large updates of a loss that falls
+        ((0.8, 0.79), 0.05, ["learning_rate_too_high"]),
+        ((1.4, 1.2), 0.05, ["learning_rate_too_high"]),
+    ],
+)
+def test_how_steep_a_loss_still_falls(healthy: Setup, ends: tuple[float, float], ratio: float, tags: list[str]) -> None:
+    history = _rewritten(replace(healthy, epochs=100).fit(), np.linspace(*ends, 100), 0.45, ratio)
+    assert [symptom.tag for symptom in history.diagnose()] == tags
+
+
+def test_a_flat_loss_that_larger_steps_win_on_at_once_is_slow(healthy: Setup) -> None:
+    history = _rewritten(replace(healthy, epochs=100).fit(), np.linspace(0.8, 0.75, 100), 0.45, 5e-3)
+    assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]
+    probe = history.settings["final"]["probe"]
+    probe["after"]["100"] = probe["before"] - 0.1
+    assert [symptom.tag for symptom in history.diagnose()] == ["learning_rate_too_low"]
+
+
+def test_a_short_way_is_slow_if_the_loss_still_falls_though_no_simple_method_does_better() -> None:
+    rng = np.random.default_rng(11)
+    X = rng.normal(size=(1500, 10))
+    y = (X @ rng.normal(size=10) / 2 + rng.logistic(size=1500) > 0).astype(float)  # most of it is noise
+    model = gp.Sequential([gp.Dense(512), gp.ReLU(), gp.Dense(1, "xavier")], 10, "binary_cross_entropy", seed=3)
+    history = model.fit(X, y, optimizer=gp.Adam(7e-4), epochs=3, batch_size=32, progress=False)
+    assert history.diagnose() == []  # as far as one can get, and soon
+    constant = history.settings["facts"]["targets"]["constant_loss"]
+    history["data_loss"][:] = [constant * level for level in (0.95, 0.85, 0.7)]
+    assert [symptom.tag for symptom in history.diagnose()] == ["learning_rate_too_low"]
+
+
+def test_few_steps_are_named_as_such(healthy: Setup) -> None:
+    (symptom,) = replace(healthy, batch=400, optimizer=gp.Adam(1e-3)).fit().diagnose()
+    assert symptom.tag == "learning_rate_too_low" and symptom.evidence["steps"] == 20
+    assert "batch_size=32 makes 13 of an epoch instead of 1" in symptom.advice
+
+
+def test_a_start_that_a_run_gets_over_does_no_harm(healthy: Setup) -> None:
+    def loud(model: gp.Sequential) -> None:
+        model.parameters["dense_2.W"][...] *= 8
+
+    sick = replace(healthy, edit=loud, optimizer=gp.Adam(0.01))
+    assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "bad_initial_loss"
+    history = sick.fit()
+    history["val_accuracy"][:] = history["accuracy"]
+    history["val_loss"][:] = history["data_loss"]
+    assert history.diagnose() == []
+    history["data_loss"][:4] = [5.0, 4.0, 3.0, 2.0]
+    assert [symptom.tag for symptom in history.diagnose()] == ["bad_initial_loss"]
+
+
+def test_a_penalty_that_holds_large_weights(healthy: Setup) -> None:
+    held = replace(healthy, hidden=(gp.Dense(32, "xavier"), gp.Tanh()), l2=10.0, optimizer=gp.Adam(0.3), epochs=40)
+    assert held.tags() == ["over_regularized"]
 
 
 def test_overfitting_and_random_labels(healthy: Setup) -> None:
@@ -159,6 +250,8 @@ def test_causes_come_first_and_explain() -> None:
     assert said(finding("plateau"), finding("diverged"), finding("unnormalized_inputs")) == ["unnormalized_inputs"]
     assert said(finding("dead_relu", True), finding("learning_rate_too_high")) == ["learning_rate_too_high"]
     assert said(finding("dead_relu"), finding("learning_rate_too_high")) == ["dead_relu"]
+    assert said(finding("over_regularized"), finding("bad_initial_loss")) == ["bad_initial_loss"]
+    assert said(finding("over_regularized"), finding("exploding_gradient")) == ["exploding_gradient"]
     assert said(finding("overfitting"), finding("label_leakage")) == ["label_leakage", "overfitting"]
 
 

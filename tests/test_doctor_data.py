@@ -36,19 +36,23 @@ def test_identical_inputs(healthy: Setup) -> None:
     assert [symptom.tag for symptom in gp.diagnose(same.model(), same.X, same.y)] == ["identical_inputs"]
 
 
-def test_digits() -> None:
+@pytest.mark.parametrize(("scale", "tags"), [(1, []), (16, []), (255, ["unnormalized_inputs"])])
+def test_digits_of_any_size_are_judged_by_what_it_does(scale: float, tags: list[str]) -> None:
     X, y = gp.data.load_digits()
-    for inputs, allowed in ((X, []), (16 * X, ["unnormalized_inputs"])):  # the latter starts with six times the loss
-        model = gp.Sequential([gp.Dense(32), gp.ReLU(), gp.Dense(10, "xavier")], 64, "softmax_cross_entropy")
-        history = model.fit(
-            inputs[:800],
-            y[:800],
-            epochs=15,
-            batch_size=32,
-            validation_data=(inputs[800:1100], y[800:1100]),
-            progress=False,
-        )
-        assert [symptom.tag for symptom in history.diagnose()] == allowed
+    X = scale * X
+    model = gp.Sequential([gp.Dense(32), gp.ReLU(), gp.Dense(10, "xavier")], 64, "softmax_cross_entropy")
+    validation = X[800:1100], y[800:1100]
+    history = model.fit(X[:800], y[:800], epochs=15, batch_size=32, validation_data=validation, progress=False)
+    assert [symptom.tag for symptom in history.diagnose()] == tags  # 16: six times the loss at first, 95 % at last
+
+
+def test_targets_that_few_validation_rows_do_not_confirm_are_random(healthy: Setup) -> None:
+    shuffled = np.random.default_rng(0).permutation(healthy.y)
+    sick = replace(healthy, y=shuffled, hidden=(gp.Dense(128), gp.ReLU()), epochs=100)
+    for rows, tags in ((40, ["random_labels"]), (200, ["overfitting"])):
+        history = replace(sick, Xv=healthy.Xv[:rows], yv=healthy.yv[:rows]).fit()
+        history["val_accuracy"][-10:] = [history.settings["facts"]["targets"]["chance"] + 0.1] * 10
+        assert [symptom.tag for symptom in history.diagnose()] == tags
 
 
 def test_label_leakage(healthy: Setup) -> None:

@@ -176,8 +176,8 @@ def began(history: Any) -> float:
 
 
 def clean(history: Any, recipe: Recipe) -> bool:
-    """A run that nothing is wrong with: validation goes along with training."""
-    if history.stopped == "diverged":
+    """A run that nothing is wrong with: validation goes along with training, and the loss does not jump up again."""
+    if history.stopped == "diverged" or jumps(history, 0.15) > 1:
         return False
     gap = outcome(history, recipe.task) - outcome(history, recipe.task, "val_")
     value = np.array(history["val_loss"])
@@ -195,3 +195,9 @@ def swings(history: Any) -> float:
     value = np.array(history["data_loss"])
     value = value[len(value) // 2 :]
     return float(np.sum(np.maximum(np.diff(value), 0)) / len(value) / np.mean(value))
+
+
+def jumps(history: Any, size: float) -> int:
+    """How often the loss rises, within the second half, by such a share of what it was at the start."""
+    value = np.array(history["data_loss"])
+    return int(np.sum(np.diff(value[len(value) // 2 :]) > size * began(history)))

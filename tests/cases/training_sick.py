@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import gradproof as gp
-from cases.training_runs import Recipe, Sweep, began, clean, level, outcome, reaches, swings
+from cases.training_runs import Recipe, Sweep, began, clean, jumps, level, outcome, reaches, swings
 
 
 @dataclass
@@ -245,7 +245,8 @@ def oscillating(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         if history.stopped == "diverged":
             return
         start, here = began(history), level(history)
-        if swings(history) > 0.15 and max(0.1 * start, 1.5 * calm) < here < 1.2 * start:
+        often = swings(history) > 0.15 and jumps(history, 0.05) >= 3
+        if often and max(0.1 * start, 1.5 * calm) < here < 1.2 * start:
             admitted = frozenset(["learning_rate_too_high"])
             kind = "full batch" if full else "batches"
             yield Run("oscillating_loss", admitted, history, model, replace(base, rate=rate), kind)
@@ -345,7 +346,7 @@ def leakage(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     else:
         noise = rng.choice([0.0, 0.01, 0.05])
         at = int(rng.integers(0, task.X.shape[1] + 1))
-        column = task.y.ravel().astype(float), task.yv.ravel().astype(float)
+        column = [y.reshape(len(y), -1)[:, 0].astype(float) for y in (task.y, task.yv)]
         mean, std = column[0].mean(), column[0].std()
         noise = noise * (0.2 if not task.classes else 1.0)
         put = [

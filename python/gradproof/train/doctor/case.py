@@ -92,6 +92,11 @@ class Start:
         """Names and widths of the layers of some kinds, from the input on."""
         return [(name, n_out) for name, kind, _, n_out in self.network["layers"] if kind in kinds]
 
+    @property
+    def narrowest(self) -> int:
+        """Units of the narrowest hidden layer; 0 if there is none."""
+        return min((units for _, units in self.layers("Dense", "Maxout")[:-1]), default=0)
+
     @cached_property
     def weights(self) -> list[str]:
         """Names of the weight tensors of Dense and Maxout layers, from the input on."""
@@ -168,6 +173,12 @@ class Case(Start):
         return np.concatenate([[self.first_loss], self.curve("data_loss")])
 
     @cached_property
+    def held_up(self) -> bool:
+        """Whether the run needed long to come below the loss of the best constant answer, if it ever did."""
+        above = np.append(self.losses[1:] > self.constant_loss, False)
+        return int(np.argmin(above)) > max(2, limit.HELD_UP * self.epochs)
+
+    @cached_property
     def end_loss(self) -> float:
         return float(np.mean(self.losses[-self.last :]))
 
@@ -192,15 +203,40 @@ class Case(Start):
         values = self.curve("val_" + self._score)[-self.last :]
         return self.knowledge(float(np.mean(values))) if len(values) else nan
 
+    @cached_property
+    def _moves(self) -> Curve:
+        """What the loss rises and falls by per epoch, in the second half, beside what there was to learn."""
+        return np.asarray(np.diff(self.losses[len(self.losses) // 2 :]) / max(self.constant_loss, 1e-12))
+
+    @property
+    def _rises_on_average(self) -> float:
+        return float(np.maximum(self._moves, 0).mean()) if rises(self.losses) > limit.RISES else 0.0
+
+    @property
+    def restless(self) -> bool:
+        """Whether the loss goes up and down so much that it may be in the way of learning."""
+        return self._rises_on_average > limit.RISES_WHEN_BEHIND
+
     @property
     def swings(self) -> bool:
-        """Whether the loss goes up and down, and by how much matters beside what there was to learn."""
+        """Whether the loss goes up and down, and by how much matters beside what there was to learn.
+
+        Less is enough where a simple method knows more after a few rows.
+        """
         up = rises(self.losses)
         if up <= limit.RISES:
             return False
-        steps = np.diff(self.losses[len(self.losses) // 2 :]) / max(self.constant_loss, 1e-12)
-        often = np.mean(steps > limit.RISES_MUCH) >= limit.RISES_OFTEN
-        return up * self.left > limit.RISES_MUCH or bool(often and np.maximum(steps, 0).mean() > limit.RISES_ON_AVERAGE)
+        often = bool(np.mean(self._moves > limit.RISES_MUCH) >= limit.RISES_OFTEN)
+        known, rows = self.validated, int(self.facts.get("validation_rows", 0))
+        if not isfinite(known):
+            known, rows = self.learned, int(self.end["rows"])
+        unsure = limit.STANDARD_ERRORS * self.uncertainty(known, rows)
+        behind = known < self.baseline - max(unsure, limit.BEHIND)
+        return (
+            up * self.left > limit.RISES_MUCH
+            or self._rises_on_average > (limit.RISES_ON_AVERAGE if often else limit.RISES_FAR)
+            or (behind and self.restless)
+        )
 
     @property
     def good(self) -> bool:
@@ -248,8 +284,9 @@ class Case(Start):
 
 
 def doubtful(history: History) -> bool:
-    """Whether a run is far enough from a good one to ask what other rates and simple methods would have reached."""
-    return not Case(history).good
+    """Whether a run is far enough from a good, quiet one to ask what other rates and simple methods would reach."""
+    case = Case(history)
+    return not case.good or case.restless
 
 
 def rises(curve: Curve) -> float:

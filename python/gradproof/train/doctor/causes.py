@@ -18,14 +18,14 @@ EXPLAINS: dict[str, set[str]] = {
     "identical_inputs": set(TAGS),
     "symmetric_init": _STUCK | _WILD | _FLOW | {"over_regularized"},
     "unnormalized_inputs": _STUCK | _WILD | _FLOW | {"overfitting", "small_batch_norm", "over_regularized"},
-    "exploding_gradient": _STUCK | _WILD | _FLOW | {"overfitting"},
+    "exploding_gradient": _STUCK | _WILD | _FLOW | {"overfitting", "over_regularized"},
     "saturated_activation": _STUCK
     | _WILD
     | {"vanishing_gradient", "overfitting", "bad_initial_loss", "over_regularized"},
     "vanishing_gradient": _STUCK
     | {"dead_relu", "saturated_activation", "learning_rate_too_high", "oscillating_loss", "over_regularized"},
     "dead_relu": _STUCK | {"vanishing_gradient", "over_regularized", "learning_rate_too_high", "oscillating_loss"},
-    "bad_initial_loss": _STUCK | _WILD | {"saturated_activation", "dead_relu", "overfitting"},
+    "bad_initial_loss": _STUCK | _WILD | {"saturated_activation", "dead_relu", "overfitting", "over_regularized"},
     "small_batch_norm": _STUCK | {"learning_rate_too_high", "oscillating_loss", "overfitting"},
     "over_regularized": _STUCK | _WILD | {"vanishing_gradient", "dead_relu", "saturated_activation"},
     "learning_rate_too_high": _STUCK | {"saturated_activation", "dead_relu", "overfitting"},

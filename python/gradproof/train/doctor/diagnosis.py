@@ -44,14 +44,15 @@ def diagnose_history(history: History) -> list[Symptom]:
 def _seen(case: Case) -> Iterator[Finding]:
     open_ended = bool(case.trained) and case.learnable  # else no rate and no size of the network changes a thing
     failing = open_ended and fails(case)
-    harmed = failing or _bad_start(case)
+    harmed = failing or case.swings or not case.good
     yield from inputs.identical_inputs(case)
-    yield from inputs.unnormalized_inputs(case, harmed)
+    yield from inputs.unnormalized_inputs(case, failing or (harmed and _bad_start(case)))
     yield from inputs.label_leakage(case)
     yield from inputs.random_labels(case)
     yield from initial.symmetric_init(case)
-    yield from initial.bad_initial_loss(case)
-    yield from initial.exploding_gradient(case)
+    if harmed or case.held_up:  # a start that a run gets over at once does no harm
+        yield from initial.bad_initial_loss(case)
+        yield from initial.exploding_gradient(case)
     yield from initial.vanishing_gradient(case, failing)
     yield from initial.saturated_activation(case, failing)
     yield from initial.dead_relu(case, failing)

@@ -49,8 +49,7 @@ def overfitting(case: Case) -> Iterator[Finding]:
 def underfitting(case: Case, failing: bool) -> Iterator[Finding]:
     if not failing or case.diverged or case.epochs < 3 or case.learned > limit.LEARNED_MUCH:
         return
-    dense = case.layers("Dense", "Maxout")
-    narrowest = min((units for _, units in dense[:-1]), default=0)
+    dense, narrowest = case.layers("Dense", "Maxout"), case.narrowest
     if narrowest <= limit.NARROW and slope_share(case) < 3 * limit.FLAT:
         what = "it has no hidden layer" if len(dense) < 2 else f"its narrowest hidden layer has {narrowest} units"
         yield Finding(
@@ -76,20 +75,27 @@ def over_regularized(case: Case, failing: bool) -> Iterator[Finding]:
     if case.diverged or not (network["l1"] or network["l2"]):
         return
     rows = case.facts["rows"]
-    pulls, shrunk = [], []
+    pulls: list[float] = []
+    last_pulls: list[float] = []
+    shrunk: list[float] = []
     for name in case.weights:
         start, end = case.start["tensors"][name], case.end["tensors"][name]
-        if start["gradient"] and start["weight"]:
-            pull = network["l2"] / rows * start["weight"] + network["l1"] / (2 * rows)
-            pulls.append(pull / start["gradient"])
+        for tensor, found in ((start, pulls), (end, last_pulls)):
+            if tensor["gradient"] and tensor["weight"]:
+                force = network["l2"] / rows * tensor["weight"] + network["l1"] / (2 * rows)
+                found.append(force / tensor["gradient"])
         if start["weight"] and end["weight"] is not None:
             shrunk.append(end["weight"] / start["weight"])
-    pull, size = (float(np.median(values)) if values else float("nan") for values in (pulls, shrunk))
+    pull, last_pull, size = (
+        float(np.median(values)) if values else float("nan") for values in (pulls, last_pulls, shrunk)
+    )
+    penalty = case.curve("penalty")
+    costs = float(penalty[-1]) / max(case.constant_loss, 1e-12) if len(penalty) else float("nan")
+    holds = last_pull > limit.PENALTY_PULLS_HARD and costs > limit.PENALTY_COSTS
     harmed = (failing and pull > limit.PENALTY_PULL) or (
         pull > limit.PENALTY_PULLS_HARD and case.left > limit.LOSS_HELD_BACK
     )
-    if harmed and (not isfinite(size) or size < 1 or pull > 1):
-        penalty = case.curve("penalty")
+    if harmed and (not isfinite(size) or size < 1 or pull > 1 or holds):
         yield Finding(
             Symptom(
                 "over_regularized",
@@ -101,6 +107,7 @@ def over_regularized(case: Case, failing: bool) -> Iterator[Finding]:
                     "l2": network["l2"],
                     "pull_of_penalty": pull,
                     "weights_end_over_start": size,
+                    "pull_at_the_end": last_pull,
                     "penalty": float(penalty[-1]) if len(penalty) else float("nan"),
                     "data_loss": case.end_loss,
                 },

@@ -31,6 +31,9 @@ def symmetric_init(case: Start) -> Iterator[Finding]:
 
 def bad_initial_loss(case: Start) -> Iterator[Finding]:
     allowed = limit.INITIAL_LOSS_MSE if case.loss == "mse" else limit.INITIAL_LOSS
+    if not case.network["batch_norm"]:  # scores are as large as the inputs, which are judged by themselves
+        rms = case.inputs["rms"]
+        allowed *= max(1.0, float("inf") if rms is None else rms)
     expected = max(case.expected_loss, case.constant_loss)
     if case.first_loss > allowed * expected and expected > 0:
         layers = case.layers("Dense", "Maxout")

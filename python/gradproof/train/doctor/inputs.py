@@ -100,14 +100,19 @@ def label_leakage(case: Start) -> Iterator[Finding]:
 
 
 def random_labels(case: Case) -> Iterator[Finding]:
-    """Needs validation data: without, targets learned by heart look like targets that were understood.
+    """Needs validation data, by its nature: on the rows it was trained on, a network that learned targets by heart
+    looks like one that understood them.
 
-    Only a run that did not learn them well either shows, by what simple methods know of rows that they were not given.
+    Without, only a run shows that did not learn them well either, by what simple methods know of rows that they were
+    not given.
     """
     base, validated = case.baseline, case.validated
     blind = not isfinite(base) or base < limit.BASELINE_BLIND
+    unsure = limit.STANDARD_ERRORS * case.uncertainty(0.0, int(case.facts.get("validation_rows", 0)))
     unknown = (
-        validated < limit.NOTHING_KNOWN if isfinite(validated) else isfinite(base) and base < limit.NOTHING_KNOWN / 2
+        validated < max(limit.NOTHING_KNOWN, unsure)
+        if isfinite(validated)
+        else isfinite(base) and base < limit.NOTHING_KNOWN / 2
     )
     if case.learned > limit.LEARNED_BY_HEART and blind and unknown and case.learned > 3 * max(base, 0):
         yield Finding(
@@ -118,6 +123,6 @@ def random_labels(case: Case) -> Iterator[Finding]:
                 "it has not seen: the targets look unrelated to the inputs.",
                 {"learned": case.learned, "validated": validated, "baseline": base},
                 "Check that rows and targets belong together: a shuffle, sort or join of one of them and not the "
-                "other.",
+                "other. Train with validation_data=: targets that were learned by heart show there only.",
             )
         )

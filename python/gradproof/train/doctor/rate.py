@@ -34,11 +34,13 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
     first, last = case.ratios(True), case.ratios(False)
     up = rises(case.losses)
     gain = wins(case, 0.1, over=1.0)
+    above = case.left > limit.LOSS_ABOVE_CHANCE
     driven_up = case.end_loss > limit.LOSS_DRIVEN_UP * max(case.constant_loss, case.first_loss)
     signs = {
         "diverged": case.diverged,
         "driven_up": driven_up,
-        "large_updates": _or(first) > limit.RATIO_HIGH_FIRST or _or(last) > limit.RATIO_HIGH,
+        "large_updates": _or(first) > limit.RATIO_HIGH_FIRST
+        or (_or(last) > limit.RATIO_HIGH and (case.swings or above or slope_share(case) < limit.FLAT)),
         "swings": case.swings,
         "a_tenth_wins": gain > limit.PROBE_WINS,
         "units_died": _died(case),
@@ -70,29 +72,24 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
 
 
 def learning_rate_too_low(case: Case, failing: bool) -> Iterator[Finding]:
-    if not failing or case.diverged or not case.epochs:
-        return
-    ten, hundred = wins(case, 10.0), wins(case, 100.0)
-    short = case.path < limit.PATH_SHORT
-    decayed = _decayed(case)
-    steady = slope_share(case) > limit.FLAT or max(ten, hundred) > limit.PROBE_WINS / 10
-    slow = ten > limit.PROBE_WINS and slope_share(case) > limit.FLAT
-    if not decayed and ((short and steady) or slow or case.path < limit.PATH_NONE):
+    if _crawls(case, failing):
+        ten, hundred = wins(case, 10.0), wins(case, 100.0)
         yield Finding(
             Symptom(
                 "learning_rate_too_low",
                 None,
-                f"The weights move too slowly: over the whole run the updates add up to {case.path:.2g} times the "
-                f"weights, and {case.left:.0%} of the loss is left.",
+                f"The weights move too slowly: over all {case.steps * case.epochs} steps the updates add up to "
+                f"{case.path:.2g} times the weights, and {case.left:.0%} of the loss is left.",
                 {
                     "learning_rate": _rate(case),
+                    "steps": case.steps * case.epochs,
                     "path": case.path,
                     "update_ratio": case.ratios(True),
                     "loss_left": case.left,
                     "won_with_ten_times": ten,
                     "won_with_a_hundred_times": hundred,
                 },
-                "Multiply the rate by 10 (updates of about 1e-3 of the weights are usual), use Adam, or train longer.",
+                _faster(case),
             )
         )
 
@@ -141,6 +138,42 @@ def plateau(case: Case, failing: bool) -> Iterator[Finding]:
                 "Let the rate decay later, or try a larger one, momentum or Adam, and larger initial weights.",
             )
         )
+
+
+def _crawls(case: Case, failing: bool) -> bool:
+    """Whether the weights could have gone further: judged by how far they went, what larger steps win from where they
+    are, and whether the loss was still falling when the run ended."""
+    if case.diverged or not case.epochs or _decayed(case):
+        return False
+    ten, won, ratio = wins(case, 10.0), slope_share(case), case.ratios(False)
+    best = max(ten, wins(case, 100.0))
+    falls, short = won > limit.FLAT, case.path < limit.PATH_SHORT
+    if not failing:  # not even when a simple method does no better, if most is left and there is a way down
+        wanted = limit.PROBE_WINS if falls else limit.PROBE_WINS_MUCH
+        return short and case.left > limit.LOSS_UNTOUCHED and best > wanted
+    larger_steps_win = best > limit.PROBE_WINS
+    if case.narrowest <= limit.NARROW:  # the size may be what is wrong
+        larger_steps_win = falls and ten > limit.PROBE_WINS
+    straight_down = rises(case.losses) < limit.QUIET and (
+        (falls and ratio < limit.RATIO_LOW) or (won > limit.STILL_FALLING and ratio < limit.RATIO_HIGH)
+    )
+    return (
+        larger_steps_win
+        or straight_down
+        or (short and (falls or best > limit.PROBE_WINS / 10))
+        or case.path < limit.PATH_NONE
+    )
+
+
+def _faster(case: Case) -> str:
+    """What to do about weights that move too slowly."""
+    usual = limit.BATCH_USUAL
+    if case.steps * case.epochs < limit.STEPS_FEW and case.batch_size > usual:
+        return (
+            f"More steps: batch_size={usual} makes {-(-int(case.facts['rows']) // usual)} of an epoch instead of "
+            f"{case.steps}; more epochs; or multiply the rate by 10."
+        )
+    return "Multiply the rate by 10 (updates of about 1e-3 of the weights are usual), use Adam, or train longer."
 
 
 def wins(case: Case, factor: float, over: float | None = None) -> float:

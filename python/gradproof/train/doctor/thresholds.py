@@ -70,6 +70,9 @@ LEARNED_BY_HEART = 0.3
 INITIAL_LOSS = 5.0
 #: For mse the scores themselves add their variance: 27 in a healthy run with three layers of Maxout.
 INITIAL_LOSS_MSE = 35.0
+#: Share of the epochs after which a run should be below the loss of the best constant answer, two epochs at least: what
+#: it needs beyond goes into unlearning the start. Digits from 0 to 16 are there after one epoch or two.
+HELD_UP = 0.1
 #: Growth of the spread of dense outputs from the first to the last hidden layer, per layer and in all. He and Xavier
 #: keep it near 1 (He et al. 2015); Ng's course: 1.5 per layer is an explosion.
 GROWTH_PER_LAYER = 1.5
@@ -98,9 +101,23 @@ RATIO_HIGH_FIRST = 0.15
 PATH_SHORT = 0.4
 #: ... so little that it does not matter whether the loss still falls.
 PATH_NONE = 0.02
+#: A run that went a short way and has so much of the loss left is slow even where a simple method does no better, if
+#: the loss still falls and larger steps win at once.
+LOSS_UNTOUCHED = 0.5
+#: Share of the loss that is won in the last third of a run that was stopped in the middle of learning (a straight line
+#: down: CS231n on rates that are too low), and how much the loss rises at most.
+STILL_FALLING = 0.2
+#: ... with updates so small beside the weights, to be steeper than flat is enough. CS231n: 1e-3 is good.
+RATIO_LOW = 5e-4
+QUIET = 0.01
+#: So few steps in all are what is wrong, when batches are larger than usual.
+STEPS_FEW = 200
+BATCH_USUAL = 32
 #: What ten steps with another rate win or lose from where the run ended, relative to the loss of the best constant
 #: answer.
 PROBE_WINS = 0.03
+#: ... that is more than learning the noise of a few hundred rows wins: 0.07 for one that was at its end.
+PROBE_WINS_MUCH = 0.15
 #: Upward moves of the loss per epoch over its level, and over the loss of the best constant answer.
 RISES = 0.05
 RISES_MUCH = 0.05
@@ -109,6 +126,12 @@ RISES_MUCH = 0.05
 RISES_ON_AVERAGE = 0.035
 #: ... and in which share of these epochs by RISES_MUCH: a few spikes are no swing.
 RISES_OFTEN = 0.15
+#: ... unless they are as large as that, on average over all these epochs.
+RISES_FAR = 0.1
+#: What is enough when the run does not know new rows as well as a simple method does after a few, by so much. Healthy
+#: runs of tuning rise by up to 0.027, but know as much or more; digits with ten times the rate that is good do not.
+RISES_WHEN_BEHIND = 0.015
+BEHIND = 0.03
 #: A loss so much above that of the best constant answer was driven there.
 LOSS_DRIVEN_UP = 1.3
 #: How much of the loss is still won in the last third of the run when it is not flat.
@@ -134,6 +157,8 @@ GAP_ALONE = 0.35
 PENALTY_PULL = 0.03
 #: Pull that holds back a run that does not fail.
 PENALTY_PULLS_HARD = 0.3
+#: Penalty at the end, over the loss of the best constant answer, of weights that grew and are held by it all the same.
+PENALTY_COSTS = 0.1
 #: ... and what it then leaves of the loss: the loss that is left, over that of the best constant answer.
 LOSS_HELD_BACK = 0.3
 #: Rows per batch from which batch statistics are hardly noise: with 2 rows x_hat is +-1 and knows only their order.
