@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cases import cluster as dask
 
 import gradproof as gp
+from gradproof.check import workers
 
 pytest.importorskip("joblib", reason="joblib is not installed")
 
@@ -68,28 +71,28 @@ def check_function(backend: str | None = None, n_jobs: int = 1, **keywords: Any)
     )
 
 
-class Killer:
-    """A progress callback that kills a worker process once a third of the entries are done."""
+def killing(numbers: Path) -> Callable[..., Any]:
+    """What workers do instead of calling the function: one of them, once a few tasks have begun, is killed."""
 
-    def __init__(self, cluster: Any) -> None:
-        self.cluster, self.killed = cluster, 0
+    def call(function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+        number = 0
+        while True:  # the number of this task, shared by all processes
+            try:
+                os.close(os.open(numbers / str(number), os.O_CREAT | os.O_EXCL))
+                break
+            except FileExistsError:
+                number += 1
+        if number == WORKERS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*task)
 
-    def __call__(self, done: int, total: int) -> None:
-        if not self.killed and total / 3 < done < total:
-            self.killed = next(iter(self.cluster.workers.values())).pid
-            os.kill(self.killed, signal.SIGKILL)
+    return call
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
-    with (
-        distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
-        yield cluster
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with dask.cluster(WORKERS, tmp_path_factory.mktemp("dask")) as running:
+        yield running
 
 
 def test_threads():
@@ -130,21 +133,21 @@ def _step(model: gp.Sequential, X: Array, y: Array) -> gp.Sequential:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestCluster:
-    @pytest.mark.parametrize("kill", [False, True], ids=["all alive", "one killed"])
-    def test_a_network(self, cluster, kill):
+    @pytest.fixture(params=[False, True], ids=["all alive", "one killed"])
+    def killed(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+        if request.param:
+            monkeypatch.setattr(workers, "_call", killing(tmp_path))
+        yield
+        assert (tmp_path / str(WORKERS + 1)).exists() == request.param  # the task that was begun again, at the latest
+
+    def test_a_network(self, cluster: Any, killed: None) -> None:
         model, X, y = network()
-        killer = Killer(cluster)
-        found = gp.check_model(model, X, y, backend="dask", n_jobs=WORKERS, progress=killer if kill else None)
-        assert bool(killer.killed) == kill
+        found = gp.check_model(model, X, y, backend="dask", n_jobs=WORKERS)
         assert found.ok and found.checked == 669_706
         assert_same(found, gp.check_model(model, X, y))
 
-    @pytest.mark.parametrize("kill", [False, True], ids=["all alive", "one killed"])
-    def test_a_function(self, cluster, kill):
-        killer = Killer(cluster)
-        found = check_function("dask", WORKERS, progress=killer if kill else None)
-        assert bool(killer.killed) == kill
-        assert_alike(found, check_function())
+    def test_a_function(self, cluster: Any, killed: None) -> None:
+        assert_alike(check_function("dask", WORKERS), check_function())
 
 
 def test_a_backend_that_is_not_installed_names_the_extra(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import gradproof as gp
 
 sklearn = pytest.importorskip("sklearn")
 
+from cases.cluster import PATIENCE, cluster  # noqa: E402
 from cases.estimators import estimator, problem  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
@@ -42,8 +44,7 @@ def test_estimators_survive_pickle_and_clone() -> None:
     np.testing.assert_array_equal(copy.fit(X, y).coefs_[0], clone(fitted).fit(X, y).coefs_[0])
 
 
-def search(**keywords: Any) -> GridSearchCV:
-    X, y = problem("three classes", 120)
+def search(X: Any, y: Any, **keywords: Any) -> GridSearchCV:
     pipeline = make_pipeline(StandardScaler(), MLPClassifier((8,), random_state=0, max_iter=30, batch_norm=True))
     grid = {"mlpclassifier__keep_prob": [0.1, 1.0], "mlpclassifier__learning_rate_init": [0.001, 0.03]}
     return GridSearchCV(pipeline, grid, cv=3, error_score="raise", **keywords).fit(X, y)
@@ -51,22 +52,24 @@ def search(**keywords: Any) -> GridSearchCV:
 
 def test_a_grid_search_in_other_processes() -> None:
     joblib = pytest.importorskip("joblib")
-    here = search()
+    X, y = problem("three classes", 120)
+    here = search(X, y)
     with joblib.parallel_config("loky"):
-        there = search(n_jobs=2)
+        there = search(X, y, n_jobs=2)
     assert here.best_params_ == {"mlpclassifier__keep_prob": 1.0, "mlpclassifier__learning_rate_init": 0.03}
     np.testing.assert_array_equal(there.cv_results_["mean_test_score"], here.cv_results_["mean_test_score"])
 
 
 @pytest.mark.campaign
 @pytest.mark.filterwarnings("default")  # of Dask's
-def test_a_grid_search_on_dask() -> None:
-    distributed = pytest.importorskip("distributed")
+def test_a_grid_search_on_dask(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
-    here = search()
-    with distributed.Client(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None):
-        with joblib.parallel_config("dask"):
-            there = search(n_jobs=2)
+    X, y = problem("three classes", 120)
+    here = search(X, y)
+    with cluster(2, tmp_path):
+        # The data go to all workers at once: joblib would give them to one, and with that worker they were lost.
+        with joblib.parallel_config("dask", scatter=[X, y], wait_for_workers_timeout=PATIENCE):
+            there = search(X, y, n_jobs=2)
     np.testing.assert_array_equal(there.cv_results_["mean_test_score"], here.cv_results_["mean_test_score"])
 
 
