@@ -165,6 +165,21 @@ def test_layers_in_python_take_the_same_steps(dtype: str, data: Any, assert_clos
         assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("batch_size", [16, 25, 100])
+def test_the_weights_before_the_last_update_are_kept_if_wanted(batch_size: int, compiled: bool, dtype: str, data: Any):
+    X, y = data()
+    own = [] if compiled else [Doubled()]
+    model, plain = (network([*LAYERS["relu"], *own], "softmax_cross_entropy", dtype) for _ in range(2))
+    optimizer = SGD(0.1)
+    before = np.zeros_like(model.theta)
+    Step(model, X, y, optimizer, optimizer.init(model.theta)).run(np.arange(M), batch_size, before=before)
+    last = (M - 1) // batch_size * batch_size
+    Step(plain, X, y, optimizer, optimizer.init(plain.theta)).run(np.arange(last), batch_size)
+    np.testing.assert_array_equal(before, plain.theta)
+    assert (model.theta != before).any()
+
+
 def test_arguments_are_named(dtype: str, data: Any):
     X, y = data()
     model = network(LAYERS["relu"], "softmax_cross_entropy", dtype)

@@ -54,7 +54,7 @@ class Session {
   virtual ~Session() = default;
 
   virtual void run(py::handle x, py::handle y, py::handle weights, py::handle order, Index batch_size, const Call& call,
-                   py::handle workspace, Out<double>& costs, Out<Index>& done) = 0;
+                   py::handle workspace, py::handle before, Out<double>& costs, Out<Index>& done) = 0;
   // The cost before the step; none if the batch is not yet as the kernels want it.
   virtual std::optional<double> step(py::handle x, py::handle y, Call call) = 0;
 };
@@ -65,7 +65,7 @@ class SessionOf : public Session {
   SessionOf(Trainee<T> trainee, py::list owners) : trainer_(std::move(trainee)), owners_(std::move(owners)) {}
 
   void run(py::handle x, py::handle y, py::handle weights, py::handle order, Index batch_size, const Call& call,
-           py::handle workspace, Out<double>& costs, Out<Index>& done) override {
+           py::handle workspace, py::handle before, Out<double>& costs, Out<Index>& done) override {
     const auto inputs = view_of<T>(x);
     if (!inputs) throw py::type_error("x: expected an array of the model's dtype in C order");
     const Index m = inputs->extent(0, "x");
@@ -87,11 +87,16 @@ class SessionOf : public Session {
     static_assert(sizeof(Cost) == 2 * sizeof(double));
     costs.of_shape({(batches.count + batch_size - 1) / batch_size, 2}, "costs");
     done.of_shape({1}, "done");
-    py::detail::make_caster<Out<T>> memory;
+    py::detail::make_caster<Out<T>> memory, kept;
     if (!memory.load(workspace, false)) throw py::type_error("workspace: expected an array of the model's dtype");
     auto& space = py::detail::cast_op<Out<T>&>(memory);
     workspace_of(trainer_.trainee().plan, std::min(batches.count, batch_size), space.data, space.size());
-    train(batches, call, space.data, reinterpret_cast<Cost*>(costs.data), *done.data);
+    T* theta = nullptr;
+    if (!before.is_none()) {
+      if (!kept.load(before, false)) throw py::type_error("before: expected an array of the model's dtype");
+      theta = py::detail::cast_op<Out<T>&>(kept).of_shape({trainer_.trainee().size}, "before");
+    }
+    train(batches, call, space.data, theta, reinterpret_cast<Cost*>(costs.data), *done.data);
   }
 
   std::optional<double> step(py::handle x, py::handle y, Call call) override {
@@ -108,7 +113,7 @@ class SessionOf : public Session {
     if (!(call.learning_rate >= 0 && std::isfinite(call.learning_rate))) return std::nullopt;
     Cost cost{};
     Index done = 0;
-    train(batches, call, nullptr, &cost, done);
+    train(batches, call, nullptr, nullptr, &cost, done);
     return cost.data + cost.penalty;
   }
 
@@ -131,14 +136,14 @@ class SessionOf : public Session {
     return true;
   }
 
-  void train(const Batches<T>& batches, const Call& call, T* workspace, Cost* costs, Index& done) {
+  void train(const Batches<T>& batches, const Call& call, T* workspace, T* before, Cost* costs, Index& done) {
     if (busy_.test_and_set()) throw std::runtime_error("model: another thread is training it");
     const struct Release {
       std::atomic_flag& flag;
       ~Release() { flag.clear(); }
     } release{busy_};
     without_gil([&] {
-      trainer_.run(batches, call.settings(), workspace, costs, done, [] {
+      trainer_.run(batches, call.settings(), workspace, before, costs, done, [] {
         py::gil_scoped_acquire acquire;
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       });
@@ -197,10 +202,11 @@ void register_training(py::module_& module) {
   register_session<double>(module);
   module.def("training_run", [](py::capsule session, py::handle x, py::handle y, py::handle weights, py::handle order,
                                 Index batch_size, double learning_rate, double l1, double l2, Index rows, Index steps,
-                                std::uint64_t dropout_step, py::handle workspace, Out<double> costs, Out<Index> done) {
+                                std::uint64_t dropout_step, py::handle workspace, py::handle before, Out<double> costs,
+                                Out<Index> done) {
     if (rows < 1) throw std::invalid_argument("rows: expected at least 1");
     session_of(session).run(x, y, weights, order, batch_size, {learning_rate, l1, l2, rows, steps, dropout_step},
-                            workspace, costs, done);
+                            workspace, before, costs, done);
   });
   module.def("training_step",
              [](py::capsule session, py::handle x, py::handle y, double learning_rate, double l1, double l2,

@@ -134,7 +134,7 @@ Cost Trainer<T>::differentiate(const T* x, const Targets<T>& targets, const T* w
 }
 
 template <class T>
-void Trainer<T>::run(const Batches<T>& batches, Settings settings, T* workspace, Cost* costs, Index& done,
+void Trainer<T>::run(const Batches<T>& batches, Settings settings, T* workspace, T* before, Cost* costs, Index& done,
                      const std::function<void()>& pause) {
   Rule rule = trainee_.rule;
   rule.learning_rate = settings.learning_rate;
@@ -148,6 +148,7 @@ void Trainer<T>::run(const Batches<T>& batches, Settings settings, T* workspace,
     Cost& cost = *costs++ = differentiate(x, targets, weights, m, settings);
     if (!all_finite(trainee_.gradient, trainee_.updated)) cost.penalty = std::numeric_limits<double>::quiet_NaN();
     if (!std::isfinite(cost.data + cost.penalty)) return;
+    if (before && first + m == batches.count) std::copy_n(trainee_.theta, trainee_.size, before);
     update(rule, ++settings.steps, trainee_.theta, trainee_.slot0, trainee_.slot1, trainee_.gradient,
            trainee_.updated.data(), Index(trainee_.updated.size()));
     network_update_statistics(trainee_.plan, trainee_.buffers, workspace_);

@@ -237,6 +237,7 @@ def training_run(
     steps: int,
     dropout_step: int,
     workspace: Floats,
+    before: Floats | None,
     costs: NDArray[np.float64],
     done: Integers,
     /,

@@ -66,7 +66,8 @@ class Trainer {
   // Trains on all batches, writes the cost of each before its update to costs, counts them in `done`, and calls pause now
   // and then. A batch whose cost is not finite changes nothing but the gradient, is not counted, and is the last.
   // The workspace is that of the largest batch, laid out anew for each size; null: one of the trainer's own.
-  void run(const Batches<T>& batches, Settings settings, T* workspace, Cost* costs, Index& done,
+  // before (size), unless null, becomes theta as it is before the last batch's update.
+  void run(const Batches<T>& batches, Settings settings, T* workspace, T* before, Cost* costs, Index& done,
            const std::function<void()>& pause);
 
  private:

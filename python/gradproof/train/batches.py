@@ -83,11 +83,13 @@ class Feed:
         row = self._model.input_size * self._model.dtype.itemsize
         return max(1, _STAGED // (row * self._division.batch_size))
 
-    def run(self, order: Rows, epoch: int, first: int, last: int, rate: float) -> NDArray[np.float64]:
+    def run(
+        self, order: Rows, epoch: int, first: int, last: int, rate: float, before: Array | None
+    ) -> NDArray[np.float64]:
         """Train on the batches `first` to `last` - 1 of an epoch; see :meth:`Step.run`."""
         rows, size = self._prepare(order, epoch, first, last)
         assert self._step is not None
-        return self._step.run(rows, size, rate)
+        return self._step.run(rows, size, rate, before)
 
     def gradient(self, order: Rows, epoch: int, batch: int) -> tuple[float, float]:
         """See :meth:`Step.gradient`."""

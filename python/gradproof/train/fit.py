@@ -226,17 +226,16 @@ class _Trainer:
         rows = streams.order(self.options.seed, run.epoch, self.m) if self.options.shuffle else np.arange(self.m)
         losses = np.empty((batches, 2))
         watched: dict[str, float] = {}
+        due = self.monitor is not None and self.monitor.due(run.epoch)
         while run.batch < batches:
             first = run.batch
-            watching = self.monitor is not None and self.monitor.due(run.epoch)
-            last = self._until(first, watching)
+            last = self._until(first)
             if self.options.by_batch:
                 run.learning_rate = self.options.rate(run.epoch, first / batches)
-            if watching and self.monitor is not None and last == batches:
-                self.monitor.before_update()
-            losses[first:last] = self._advance(rows, first, last)
-            if watching and self.monitor is not None and last == batches:
-                watched = self.monitor.after_update(self.division.size(first))
+            watching = self.monitor if due and last == batches else None
+            losses[first:last] = self._advance(rows, first, last, watching.before if watching else None)
+            if watching:
+                watched = watching.after_update(self.division.size(last - 1))
             run.batch = last - 1
             run.data_loss, run.penalty = losses[last - 1].tolist()
             if self.hooks:
@@ -248,21 +247,20 @@ class _Trainer:
             run.batch = last
         self._record(rows, rate, losses, watched)
 
-    def _until(self, first: int, watching: bool) -> int:
+    def _until(self, first: int) -> int:
         """Up to which batch to go from here: one by one for hooks and rates that change, else as many as fit into a
-        slice of time; the last one by itself if it is watched."""
+        slice of time."""
         if self.hooks or self.options.by_batch:
             return first + 1
         last = min(first + min(self.count, self.feed.most()), len(self.division))
-        if watching and last == len(self.division) and last - first > 1:
-            last -= 1
         return self.division.equal(first, last)
 
-    def _advance(self, rows: Rows, first: int, last: int) -> Losses:
-        """Train on some batches. Their losses are finite and so are the weights afterwards, or the run has diverged."""
+    def _advance(self, rows: Rows, first: int, last: int, before: Array | None) -> Losses:
+        """Train on some batches. Their losses are finite and so are the weights afterwards, or the run has diverged.
+        The weights before the last step are written to `before`."""
         self.snapshot.take()
         began = time.monotonic()
-        losses = self._steps(rows, first, last)
+        losses = self._steps(rows, first, last, before)
         elapsed = time.monotonic() - began
         if elapsed < _SLICE / 2:
             self.count *= 2
@@ -272,7 +270,7 @@ class _Trainer:
         if not healthy:
             self.snapshot.put_back()
             if last - first > 1:  # find the step that did it: through them again, one at a time
-                return np.concatenate([self._advance(rows, batch, batch + 1) for batch in range(first, last)])
+                return np.concatenate([self._advance(rows, batch, batch + 1, before) for batch in range(first, last)])
         self.run.history.batches += losses.sum(axis=1).tolist()
         if healthy and isfinite(losses[-1].sum()):
             return losses
@@ -285,14 +283,16 @@ class _Trainer:
             what = "gradient is not finite"
         raise _DivergedError(f"diverged in {where}: the {what}; the weights are those before that step")
 
-    def _steps(self, rows: Rows, first: int, last: int) -> Losses:
+    def _steps(self, rows: Rows, first: int, last: int, before: Array | None) -> Losses:
         run = self.run
         if not self.hooks:
-            return self.feed.run(rows, run.epoch, first, last, run.learning_rate)
+            return self.feed.run(rows, run.epoch, first, last, run.learning_rate, before)
         self._tell("on_batch_begin")
         run.data_loss, run.penalty = losses = self.feed.gradient(rows, run.epoch, first)
         if isfinite(sum(losses)):
             self._tell("on_gradient")
+            if before is not None:
+                np.copyto(before, self.model.theta)
             self.feed.update(run.learning_rate)
         return np.array([losses])
 

@@ -68,6 +68,7 @@ class History:
         self.message = ""
         self.changes: list[dict[str, Any]] = []
         self._columns: dict[str, Column] = {}
+        self._entries: dict[str, list[float]] = {}  # the lists of all columns by the names of `flat`, for `record`
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -126,14 +127,15 @@ class History:
         A name such as ``"update_ratio/dense_0.W"`` belongs into the dict of that column. What is new, or missing this
         time, holds nan where it has no value.
         """
-        known = self.flat()
+        known = self._entries
         new = [name for name in values if name not in known]
         for name in new:
             group, slash, _ = name.partition("/")
             if group in self and isinstance(self._columns[group], dict) != bool(slash):
                 raise ValueError(f"{name}: there is a column {group!r} of the other kind")
         self.epochs.append(int(epoch))
-        known |= {name: self._list(name) for name in new}
+        for name in new:
+            self._list(name)
         for name, value in values.items():
             known[name].append(float(value))
         if len(values) < len(known):
@@ -141,11 +143,12 @@ class History:
                 known[name].append(nan)
 
     def _list(self, name: str) -> list[float]:
-        """The list that an entry belongs to, as long as the epochs before the last."""
+        """A new list for an entry, in its column, as long as the epochs before the last."""
         before = [nan] * (len(self.epochs) - 1)
         group, slash, key = name.partition("/")
         column = self._columns.setdefault(group, {} if slash else before)
-        return column.setdefault(key, before) if isinstance(column, dict) else column
+        entries = self._entries[name] = column.setdefault(key, before) if isinstance(column, dict) else column
+        return entries
 
     def row(self, index: int) -> dict[str, float]:
         """The values of one of the :attr:`epochs`, by the names of :meth:`flat`."""

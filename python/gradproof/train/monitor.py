@@ -50,6 +50,8 @@ class Monitor:
 
     Attributes
     ----------
+    before : ndarray
+        To be filled with the parameters as they are before the step.
     every : int
         One epoch in so many is looked at, the first always. Larger than 1 only when an epoch is so little work that
         looking at each would cost more than 4 % of it: a function of the sizes alone, so that runs repeat.
@@ -58,15 +60,14 @@ class Monitor:
     --------
     >>> monitor = Monitor(model, batch_size=32, steps=31)
     >>> if monitor.due(epoch):
-    ...     monitor.before_update()
-    ...     step.run(last_batch, 32)
+    ...     step.run(last_batch, 32, before=monitor.before)
     ...     row = monitor.after_update(len(last_batch))
     >>> row["update_ratio/dense_0.W"], row["dead_units/relu_0"]
     """
 
     def __init__(self, model: Sequential, batch_size: int, steps: int) -> None:
         self._model = model
-        self._before = np.empty_like(model.theta)
+        self.before = np.empty_like(model.theta)
         slices = model.layout.slices
         self._bounds = np.array([0, *(entry.stop for entry in slices)], dtype=np.int64)
         plans = [(index, segment) for index, segment in enumerate(model.segments) if isinstance(segment, Plan)]
@@ -85,10 +86,6 @@ class Monitor:
     def due(self, epoch: int) -> bool:
         """Whether this epoch (0, 1, 2 ...) is looked at."""
         return epoch % self.every == 0
-
-    def before_update(self) -> None:
-        """To be called before the step: remembers the parameters."""
-        np.copyto(self._before, self._model.theta)
 
     def after_update(self, rows: int, workspaces: Sequence[Array | None] | None = None) -> dict[str, float]:
         """To be called after the step.
@@ -110,7 +107,7 @@ class Monitor:
             per Tanh and Sigmoid.
         """
         model = self._model
-        _core.tensor_statistics(self._tensors, self._bounds, model.theta, self._before, model.gradient)
+        _core.tensor_statistics(self._tensors, self._bounds, model.theta, self.before, model.gradient)
         for index, plan, into in self._activations:
             workspace = model._workspaces.get((index, rows)) if workspaces is None else workspaces[index]
             if workspace is None:

@@ -75,6 +75,7 @@ class Session:
         order: NDArray[np.int64],
         batch_size: int,
         learning_rate: float | None,
+        before: Array | None,
     ) -> NDArray[np.float64]:
         """See :meth:`gradproof.train.step.Step.run`."""
         model, state = self.model, self.state
@@ -98,6 +99,7 @@ class Session:
                 state.step,
                 model.dropout_step,
                 workspace,
+                before,
                 costs,
                 done,
             )

@@ -79,7 +79,9 @@ class Step:
         self.rows = len(self.X) if rows is None else validate.whole(rows, "rows", 1, 2**63 - 1)
         self._tape: Any = None
 
-    def run(self, order: ArrayLike, batch_size: int, learning_rate: float | None = None) -> NDArray[np.float64]:
+    def run(
+        self, order: ArrayLike, batch_size: int, learning_rate: float | None = None, before: Array | None = None
+    ) -> NDArray[np.float64]:
         """Train on consecutive mini-batches of `order`; the last one may be shorter.
 
         Parameters
@@ -90,6 +92,8 @@ class Step:
             Rows per step.
         learning_rate : float, optional
             The optimizer's own if not given.
+        before : array, optional
+            Like the model's theta; becomes a copy of it as it is before the update of the last batch.
 
         Returns
         -------
@@ -102,12 +106,14 @@ class Step:
         batch_size = validate.whole(batch_size, "batch_size", 1, 2**63 - 1)
         session = session_of(self.model, self.optimizer, self.state, self.frozen)
         if session is not None:
-            return session.run(self.X, self.targets, self.weights, self.rows, order, batch_size, learning_rate)
+            return session.run(self.X, self.targets, self.weights, self.rows, order, batch_size, learning_rate, before)
         losses: list[tuple[float, float]] = []
         for start in range(0, len(order), batch_size):
             losses.append(self.gradient(order[start : start + batch_size]))
             if not isfinite(sum(losses[-1])):
                 break
+            if before is not None and start + batch_size >= len(order):
+                np.copyto(before, self.model._theta)
             self.update(learning_rate)
         return np.array(losses, dtype=np.float64).reshape(-1, 2)
 
