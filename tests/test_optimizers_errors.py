@@ -16,7 +16,7 @@ from gradproof.train.optimizers import OptimizerState, runs
 @pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "clip_norm"])
 @pytest.mark.parametrize("kind", [gp.SGD, gp.Momentum, gp.RMSprop, gp.Adam])
 def test_numbers_that_make_no_sense_are_refused(kind, field, value):
-    with pytest.raises(ValueError, match=f"{field}: got {value}, expected a number"):
+    with pytest.raises(ValueError, match=f"{field}: got {value:g}, expected a number"):
         kind(**{field: value})
 
 
@@ -25,7 +25,7 @@ def test_numbers_that_make_no_sense_are_refused(kind, field, value):
     ("kind", "field"), [(gp.Momentum, "beta"), (gp.RMSprop, "beta"), (gp.Adam, "beta1"), (gp.Adam, "beta2")]
 )
 def test_betas_are_in_the_half_open_interval(kind, field, value):
-    with pytest.raises(ValueError, match=rf"{field}: got {value}, expected a number in \[0, 1\)"):
+    with pytest.raises(ValueError, match=rf"{field}: got {value:g}, expected a number in \[0, 1\)"):
         kind(**{field: value})
     kind(**{field: 0})
 
@@ -33,7 +33,7 @@ def test_betas_are_in_the_half_open_interval(kind, field, value):
 @pytest.mark.parametrize("value", [0.0, -1e-8, 1e-50, float("inf"), float("nan")])
 @pytest.mark.parametrize("kind", [gp.RMSprop, gp.Adam])
 def test_epsilon_is_positive(kind, value):
-    with pytest.raises(ValueError, match=f"epsilon: got {value}, expected a number >= "):
+    with pytest.raises(ValueError, match=f"epsilon: got {value:g}, expected a number >= "):
         kind(epsilon=value)
 
 

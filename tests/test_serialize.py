@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradproof.nn import serialize
 from gradproof.nn.checksum import checksum
 from gradproof.nn.layers import (
     BatchNorm,
@@ -66,7 +67,7 @@ def test_what_is_saved_comes_back(
         assert getattr(loaded, name) == getattr(model, name)
     np.testing.assert_array_equal(loaded.theta, model.theta)
     np.testing.assert_array_equal(loaded.buffers, model.buffers)
-    assert loaded.theta.flags.writeable and loaded.theta.flags.owndata
+    assert loaded.theta.flags.writeable
     X, y = rng.normal(size=(9, 5)), rng.integers(0, 3, 9)
     assert_close(loaded.forward(X), model.forward(X))
     assert_close(loaded.loss_and_gradient(X, y)[1], model.loss_and_gradient(X, y)[1])
@@ -324,9 +325,21 @@ class TestHostileFiles:
             model.parameters[name][1, 2] = value
         else:
             model.statistics[f"batch_norm_0.{name}"][2] = value
-        model.save(tmp_path / "model")
+        serialize.write(tmp_path / "model", *serialize.contents(model))
         with pytest.raises(ValueError, match=f"model: not a readable gradproof model: .*{message}"):
             load(tmp_path / "model")
+
+    def test_what_could_not_be_loaded_is_not_saved(self, tmp_path: Path, dtype: str) -> None:
+        model = Sequential([Dense(4), BatchNorm(), Dense(2)], 3, "mse", dtype=dtype)
+        model.parameters["dense_0.W"][1, 2] = np.nan
+        with pytest.raises(ValueError, match=r"dense_0.W\[1, 2\] is nan, expected finite"):
+            model.save(tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("path", [None, 3, "a\0b"])
+    def test_what_is_no_path(self, path: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="path: got"):
+            load(path)
 
     def test_a_python_layer_is_not_fed_absurd_inputs(self, tmp_path: Path) -> None:
         path = tmp_path / "model"

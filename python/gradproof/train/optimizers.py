@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradproof import _core
 from gradproof.kernels import optimizers as kernels
-from gradproof.kernels.arguments import floats, number
+from gradproof.kernels.arguments import floats
 from gradproof.nn import memory, validate
 
 Array = NDArray[Any]
@@ -57,7 +57,7 @@ class Optimizer:
         self._set("weight_decay", kernels.valid_rate(self.weight_decay, "weight_decay"))
         if self.clip_norm is not None:
             expected = "a number > 0, or None"
-            self._set("clip_norm", number(self.clip_norm, "clip_norm", 0, inf, expected, open_below=True))
+            self._set("clip_norm", validate.real(self.clip_norm, "clip_norm", expected, lambda norm: norm > 0))
 
     @property
     def rule(self) -> tuple[int, float, float, float, float, float]:
