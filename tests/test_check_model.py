@@ -213,39 +213,6 @@ def test_a_layer_that_draws_numbers_is_called_nondeterministic(rng: np.random.Ge
     assert report.verdict == "nondeterministic" and "freeze" in report.findings[0].message
 
 
-@pytest.mark.parametrize(
-    ("keywords", "message"),
-    [
-        ({"scheme": "complex"}, "scheme"),
-        ({"dropout": "on"}, "dropout"),
-        ({"parts": ("data", "bias")}, "parts"),
-        ({"parts": ()}, "parts"),
-        ({"after_steps": (-1,)}, "after_steps"),
-        ({"after_steps": ()}, "after_steps"),
-        ({"step": 0.0, "scheme": "central"}, "step"),
-        ({"step": float("nan"), "scheme": "central"}, "step"),
-        ({"rtol": -1.0}, "rtol"),
-        ({"gradient": np.zeros(3)}, "gradient"),
-        ({"gradient": np.zeros(70), "after_steps": (0, 1)}, "after_steps"),
-    ],
-)
-def test_bad_arguments_are_named(keywords: dict[str, object], message: str, rng: np.random.Generator) -> None:
-    X, y = digits_like(rng)
-    with pytest.raises(ValueError, match=message):
-        gp.check_model(small(), X, y, **keywords)
-
-
-def test_bad_data_are_named(rng: np.random.Generator) -> None:
-    X, y = digits_like(rng)
-    model = small()
-    with pytest.raises(ValueError, match="y"):
-        gp.check_model(model, X, y[:-1])
-    with pytest.raises(ValueError, match="X"):
-        gp.check_model(model, np.where(X == X[0, 0], np.nan, X), y)
-    with pytest.raises(TypeError, match="model"):
-        gp.check_model(object(), X, y)  # type: ignore[arg-type]
-
-
 # ---- correct gradients that are easy to accuse ----
 @pytest.mark.parametrize("seed", range(12))
 def test_equal_rows_before_batch_norm(seed: int) -> None:

@@ -219,6 +219,8 @@ def test_lecture_and_info(capsys: pytest.CaptureFixture[str]) -> None:
             "--html: 'missing/r.html', but there is no folder",
         ),
         (["check", "cli_models:broken", "--junit", "."], "--junit: '.' is a folder"),
+        (["check", "cli_models:broken", "--json", ""], "--json: got an empty name"),
+        (["check", "cli_models:broken", "--json", "r", "--html", "./r"], "--html: './r' is what --json writes to"),
         (["check", ""], "MODEL: '' is neither"),
     ],
 )
@@ -242,13 +244,11 @@ def test_a_traceback_can_be_asked_for(
     assert told.splitlines()[-1].startswith("gradproof check: error: ")
 
 
-@pytest.mark.parametrize("command", ["check", "sanity"])
-def test_the_verdict_stays_when_the_reader_has_gone(folder: Path, command: str) -> None:
+@pytest.mark.parametrize("arguments", [["check", "cli_models:with_data"], ["sanity", "cli_models:with_data"], ["info"]])
+def test_the_verdict_stays_when_the_reader_has_gone(folder: Path, arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "gradproof.cli", command, "cli_models:with_data"], stdout=writer, stderr=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-m", "gradproof.cli", *arguments], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 

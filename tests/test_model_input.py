@@ -24,6 +24,14 @@ Targets = Callable[[str, int, int], np.ndarray]
 Close = Callable[[Any, Any], None]
 
 
+@pytest.mark.parametrize("step", [-1, 2**63, 0.5])
+def test_the_step_of_the_masks_is_one_that_can_go_on(step: Any) -> None:
+    model = Sequential([Dense(2)], 3, "mse")
+    with pytest.raises((TypeError, ValueError), match="dropout_step: got"):
+        model.dropout_step = step
+    assert model.dropout_step == 0
+
+
 class TestConstructor:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),

@@ -324,6 +324,8 @@ def test_to_dict_is_json(tmp_path: Any) -> None:
     assert values["parts"]["data"]["tensors"]["W"]["worst"][0]["numeric"] == "inf"
     assert values["findings"][0]["evidence"] == {"factor": 2.0, "indices": [1, 2]}
     assert "numeric" not in whole.to_dict()["tensors"]["W"]
+    scalar = report(tensor(1.0, 1.0, M)).to_dict(include_arrays=True)["tensors"]["W"]
+    assert (scalar["numeric"], scalar["status"]) == (1.0, "match")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,12 @@ def config() -> dict[str, Any]:
     }
 
 
+def config_text() -> str:
+    """`config`, one line per entry."""
+    entries = config().items()
+    return "\n".join(f"{name:15} {', '.join(value) if isinstance(value, list) else value}" for name, value in entries)
+
+
 def show_config() -> None:
     """Print `config`, one line per entry."""
-    for name, value in config().items():
-        print(f"{name:15} {', '.join(value) if isinstance(value, list) else value}")
+    print(config_text())

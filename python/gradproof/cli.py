@@ -155,16 +155,22 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from gradproof import show_config
+    from gradproof._config import config_text
 
-    show_config()
+    _print(config_text(), soft_wrap=True)
     return PASS
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
+    taken: dict[str, str] = {}
     for name in OUTPUTS:
-        if getattr(options, name, None):
-            writable(f"--{name}", getattr(options, name))
+        path = getattr(options, name, None)
+        if path is None:
+            continue
+        writable(f"--{name}", path)
+        other = taken.setdefault(os.path.realpath(path), name)
+        if other != name and (os.path.isfile(path) or not os.path.exists(path)):
+            raise InputError(f"--{name}: {path!r} is what --{other} writes to")
 
 
 def _subject(options: argparse.Namespace) -> tuple[Sequential, Any, Any]:

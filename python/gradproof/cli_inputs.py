@@ -114,6 +114,8 @@ def _samples(X: Any, y: Any, source: str) -> tuple[Array, Array]:
 
 def writable(option: str, path: str) -> None:
     """Whether a file can be written: to be known before the work, not after it."""
+    if not path:
+        raise InputError(f"{option}: got an empty name, expected a file")
     if os.path.isdir(path):
         raise InputError(f"{option}: {path!r} is a folder, expected a file")
     if os.path.exists(path) and not os.path.isfile(path):

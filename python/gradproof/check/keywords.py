@@ -6,11 +6,15 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from gradproof.nn.validate import whole as whole_number
+
 Method = Literal["auto", "exhaustive", "projected"]
 METHODS: Final = ("auto", "exhaustive", "projected")
 
 
-def validate(method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any) -> None:
+def validate(
+    method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any, seed: Any, backend: Any
+) -> None:
     """Refuse values that are not what is expected, by name."""
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
@@ -28,3 +32,6 @@ def validate(method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_j
             raise ValueError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
         raise ValueError(f"n_jobs: got {n_jobs!r}, expected a whole number other than 0")
+    whole_number(seed, "seed", 0, 2**64 - 1)
+    if backend is not None and not isinstance(backend, str):
+        raise TypeError(f"backend: got {backend!r}, expected the name of a joblib backend or None")

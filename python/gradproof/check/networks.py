@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_pytho
 from gradproof.check.tensor_report import Status
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
+from gradproof.nn.validate import real
 
 Array = NDArray[Any]
 
@@ -115,13 +116,14 @@ def check_model(
     counts = _counts(after_steps)
     _one_of(scheme, SCHEMES, "scheme")
     _one_of(dropout, ("frozen", "off"), "dropout")
-    _positive(step, "step")
-    validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs)
+    if step is not None:
+        step = real(step, "step", "a finite number > 0", lambda number: number > 0)
+    validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
     if not isinstance(model, Sequential):
         raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     if gradient is not None and (counts != [0] or nearby):
         other = (
-            "after_steps: got {after_steps!r}, expected (0,)" if counts != [0] else "nearby: got True, expected False"
+            f"after_steps: got {after_steps!r}, expected (0,)" if counts != [0] else "nearby: got True, expected False"
         )
         raise ValueError(f"{other} when a gradient is given")
     subject = model.without_dropout() if dropout == "off" else model
@@ -230,7 +232,7 @@ class _Check:
         self.value = point.value
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
-        tensors: dict[str, TensorReport] = {}
+        tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
         reports: dict[str, GradientReport] = {}
         if verdict is None:
             measured = {part: self._measure(part, point) for part in self.parts}
@@ -403,7 +405,7 @@ def _environment(seed: int) -> dict[str, Any]:
 
 
 def _parts(parts: Sequence[str]) -> tuple[str, ...]:
-    chosen = (parts,) if isinstance(parts, str) else tuple(parts)
+    chosen = tuple(parts) if isinstance(parts, Iterable) and not isinstance(parts, str) else (parts,)
     for part in chosen:
         _one_of(part, PARTS, "parts")
     if not chosen:
@@ -412,7 +414,7 @@ def _parts(parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _counts(after_steps: Sequence[int] | int) -> list[int]:
-    counts = [after_steps] if isinstance(after_steps, (int, np.integer)) else list(after_steps)
+    counts = list(after_steps) if isinstance(after_steps, Iterable) else [after_steps]
     if not counts or any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 0 for c in counts):
         raise ValueError(f"after_steps: got {after_steps!r}, expected whole numbers >= 0")
     return sorted({int(count) for count in counts})
@@ -421,12 +423,3 @@ def _counts(after_steps: Sequence[int] | int) -> list[int]:
 def _one_of(value: Any, known: Sequence[str], name: str) -> None:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
-
-
-def _positive(value: float | None, name: str) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name}: got {value!r}, expected a number > 0")
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name}: got {value!r}, expected a finite number > 0")

@@ -12,6 +12,7 @@ from gradproof.check.report import Finding, Verdict
 from gradproof.nn.layers import Layer
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
+from gradproof.nn.validate import numeric
 
 Array = NDArray[Any]
 
@@ -120,7 +121,7 @@ def has_python(model: Sequential) -> bool:
 
 def flat(gradient: ArrayLike, model: Sequential, name: str = "gradient") -> Array:
     """A gradient in the layout of theta: an array of its shape and of real numbers."""
-    array = np.array(gradient)
+    array = numeric(gradient, name).copy()
     if array.shape != model.theta.shape or array.dtype.kind != "f":
         raise ValueError(
             f"{name}: got shape {array.shape} of {array.dtype}, expected {model.theta.shape} of {model.dtype}"

@@ -324,7 +324,7 @@ class TensorReport:
         if include_arrays and self.status is not None:
             for name in ("analytic", "numeric", "uncertainty"):
                 values[name] = getattr(self, name).tolist()
-            values["status"] = np.array(STATUS, dtype=object)[self.status].tolist()
+            values["status"] = np.array(STATUS)[self.status].tolist()
         return values
 
     def __repr__(self) -> str:

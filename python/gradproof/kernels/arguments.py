@@ -7,8 +7,6 @@ Their precision is never changed: the kernels exist in float32 and float64, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -63,14 +61,9 @@ def targets(value: Any, scores: Array, scores_name: str, allowed: tuple[float, f
     return array
 
 
-def number(value: Any, name: str, smallest: float, largest: float, expected: str, *, open_below: bool = False) -> float:
-    """A finite number in [smallest, largest], or in (smallest, largest] when it is open below."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected {expected}")
-    result = float(value)
-    if not isfinite(result) or not smallest <= result <= largest or (open_below and result == smallest):
-        raise ValueError(f"{name}: got {value}, expected {expected}")
-    return result
+def number(value: Any, name: str, smallest: float, largest: float, expected: str) -> float:
+    """A finite number in [smallest, largest]."""
+    return validate.real(value, name, expected, lambda number: smallest <= number <= largest)
 
 
 def _refuse(array: Array, wrong: NDArray[np.bool_], name: str, expected: str) -> None:

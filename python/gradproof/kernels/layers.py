@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _core
 from gradproof.kernels.arguments import Array, batch, floats, integers, number
 from gradproof.nn import validate
+from gradproof.nn.validate import SMALLEST_EPSILON, SMALLEST_KEEP_PROB
 
 
 # ---- Dense ----
@@ -240,16 +241,16 @@ def dropout_mask(
     Parameters
     ----------
     shape : int or tuple of int
-    keep_prob : float in (0, 1]
+    keep_prob : float from 2^-24 (a mask has 24 random bits for each element) to 1
     seed, stream, step : int
         64, 32 and 64 bits: by convention of the model, of the layer, and of the training step.
     dtype : "float32" or "float64"
     """
-    keep_prob = number(keep_prob, "keep_prob", 0, 1, "a probability in (0, 1]", open_below=True)
+    keep_prob = number(keep_prob, "keep_prob", SMALLEST_KEEP_PROB, 1, "a probability from 2^-24 to 1")
     seed = validate.whole(seed, "seed", 0, 2**64 - 1)
     stream = validate.whole(stream, "stream", 0, 2**32 - 1)
     step = validate.whole(step, "step", 0, 2**64 - 1)
-    extents = [shape] if isinstance(shape, int | np.integer) else list(shape)
+    extents = list(shape) if isinstance(shape, Iterable) else [shape]
     mask = np.empty([validate.whole(extent, "shape", 0, 2**34) for extent in extents], validate.dtype(dtype))
     _core.dropout_mask(mask, keep_prob, seed, stream, step)
     return mask
@@ -392,4 +393,4 @@ def _slope(slope: float) -> float:
 
 
 def _epsilon(epsilon: float) -> float:
-    return number(epsilon, "epsilon", 0, inf, "a number > 0", open_below=True)
+    return number(epsilon, "epsilon", SMALLEST_EPSILON, inf, f"a number >= {SMALLEST_EPSILON:.3g}")

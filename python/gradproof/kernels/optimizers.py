@@ -14,12 +14,10 @@ import numpy as np
 from gradproof import _core
 from gradproof.kernels.arguments import Array, floats, number
 from gradproof.nn import validate
+from gradproof.nn.validate import SMALLEST_EPSILON
 
 SGD, MOMENTUM, RMSPROP, ADAM = range(4)
 """The kinds of the compiled update."""
-
-SMALLEST_EPSILON = float(np.finfo(np.float32).tiny)
-"""With less, a float32 parameter without a gradient would be divided by zero."""
 
 
 def sgd_update(theta: Any, gradient: Any, learning_rate: float, weight_decay: float = 0.0) -> None:

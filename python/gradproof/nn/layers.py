@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gradproof.nn import initializers, validate
 from gradproof.nn.initializers import Initializer
+from gradproof.nn.validate import SMALLEST_EPSILON, SMALLEST_KEEP_PROB
 
 Array = NDArray[Any]
 
@@ -155,7 +156,7 @@ class Dropout(BuiltIn):
     kind: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
-        _number(self, "keep_prob", "a probability of keeping in (0, 1]", lambda p: 0 < p <= 1)
+        _number(self, "keep_prob", "a probability of keeping from 2^-24 to 1", lambda p: SMALLEST_KEEP_PROB <= p <= 1)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class BatchNorm(BuiltIn):
 
     def __post_init__(self) -> None:
         _number(self, "decay", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
-        _number(self, "epsilon", "a number greater than 0", lambda epsilon: epsilon > 0)
+        _number(self, "epsilon", f"a number >= {SMALLEST_EPSILON:.3g}", lambda epsilon: epsilon >= SMALLEST_EPSILON)
 
 
 class Layer:

@@ -10,7 +10,7 @@ training set, so that the penalty does not move with the batch size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -246,7 +246,7 @@ class Network(State):
     def _checked(
         self, X: Any, y: Any, rows: int | None, parts: Sequence[str]
     ) -> tuple[Array, Array, int, tuple[str, ...]]:
-        chosen = (parts,) if isinstance(parts, str) else tuple(parts)
+        chosen = tuple(parts) if isinstance(parts, Iterable) and not isinstance(parts, str) else (parts,)
         unknown = [part for part in chosen if part not in PARTS]
         if unknown:
             raise ValueError(f"parts: got {unknown[0]!r}, expected any of {', '.join(map(repr, PARTS))}")

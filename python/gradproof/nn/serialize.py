@@ -50,8 +50,12 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     TypeError
         If the ``config()`` of a Python layer holds anything but JSON types.
+    ValueError
+        If a parameter or statistic is not finite: such a file could not be loaded.
     """
     tensors, metadata = contents(model)
+    for name, values in tensors.items():
+        validate.finite(values, model.dtype, name)
     write(path, tensors, metadata)
 
 
@@ -108,7 +112,11 @@ def opened(path: str | os.PathLike[str], what: str, use: Callable[[Any], T]) -> 
     """What `use` makes of an open safetensors file; whatever is wrong with that becomes a ValueError that names it."""
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: got {path!r}, expected a str or path-like")
     path = os.fspath(path)
+    if "\0" in str(path):
+        raise ValueError(f"path: got {path!r}, expected no null character")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: not a regular file")
     try:
@@ -142,7 +150,7 @@ def read(file: Any, sources: Mapping[str, LayerSource]) -> Sequential:
     model = Sequential.__new__(Sequential)
     theta, buffers = np.empty(structure.layout.size, dtype), np.empty(structure.buffer_layout.size, dtype)
     model._assemble(structure, settings["loss"], settings["l1"], settings["l2"], dtype, seed, theta, buffers)
-    model.dropout_step = validate.whole(settings["dropout_step"], "dropout_step", 0, 2**64 - 1)
+    model.dropout_step = settings["dropout_step"]
     for name in model.parameters:
         model.parameters[name] = validate.finite(file.get_tensor(name), dtype, name)
     for name in model.statistics:
@@ -194,7 +202,7 @@ def _layer(entry: dict[str, Any], sources: Mapping[str, LayerSource], index: int
 
 
 def _python_layer(name: Any, config: dict[str, Any], sources: Mapping[str, LayerSource]) -> Layer:
-    if name not in sources:
+    if not isinstance(name, str) or name not in sources:
         raise ValueError(
             f"it has a layer of the Python class {name!r}, which a file cannot hold; "
             f"give it: load(path, layers={{{name!r}: {name}}})"

@@ -20,11 +20,11 @@ Array = NDArray[Any]
 Self = TypeVar("Self", bound="State")
 
 
+LAST_STEP = 2**63 - 1  # far from what an unsigned number of 64 bits holds, so that no training reaches that
+
+
 class State:
     """Layers, settings and flat vectors of a network, with everything that is a view of them."""
-
-    dropout_step: int
-    """Which dropout masks are in use. Constant until a training step advances it, so that losses can be replayed."""
 
     def __init__(
         self,
@@ -160,6 +160,15 @@ class State:
     def seed(self) -> int:
         """What initialization and dropout masks are made from."""
         return self._seed
+
+    @property
+    def dropout_step(self) -> int:
+        """Which dropout masks are in use. Constant until a training step advances it: losses can be replayed."""
+        return self._dropout_step
+
+    @dropout_step.setter
+    def dropout_step(self, value: int) -> None:
+        self._dropout_step = validate.whole(value, "dropout_step", 0, LAST_STEP)
 
     @property
     def l1(self) -> float:

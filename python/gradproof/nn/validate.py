@@ -14,6 +14,9 @@ Array = NDArray[Any]
 
 WIDEST = 2**31 - 1  # values per row; keeps every size of a network inside 64 bits
 
+SMALLEST_EPSILON = float(np.finfo(np.float32).tiny)  # with less, float32 would divide by zero
+SMALLEST_KEEP_PROB = 2.0**-24  # a dropout mask has 24 random bits for each element
+
 _DTYPES = ("float32", "float64")
 
 

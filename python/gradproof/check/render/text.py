@@ -122,12 +122,12 @@ def _facts(report: GradientReport) -> list[str]:
         count(report.evaluations, "loss evaluation") if report.evaluations else "",
         duration(report.seconds) if report.seconds else "",
     ]
-    return [
+    compared = [
         f"Relative error {number(whole)} (Ng: {whole.band()}), in one entry up to {number(largest)} "
         f"(CS231n: {largest.band()}).",
         f"Would have been seen in any entry: a relative error of {number(report.detectable)}.",
-        ", ".join(fact for fact in cost if fact),
     ]
+    return [*(compared if report.checked or not report.size else []), ", ".join(fact for fact in cost if fact)]
 
 
 def _findings(report: GradientReport) -> list[RenderableType]:
