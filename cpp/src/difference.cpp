@@ -1,18 +1,15 @@
 #include "gradproof/difference.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 #include <vector>
 
-#include "difference_forms.hpp"
-#include "gradproof/activations.hpp"
-#include "gradproof/batch_norm.hpp"
 #include "gradproof/dense.hpp"
-#include "gradproof/dropout.hpp"
-#include "gradproof/maxout.hpp"
 #include "gradproof/reduce.hpp"
 #include "gradproof/thread_pool.hpp"
-#include "slopes.hpp"
+#include "lanes.hpp"
+#include "loss_difference.hpp"
+#include "propagation.hpp"
 #include "units.hpp"
 
 namespace gradproof {
@@ -27,16 +24,14 @@ class StructuredPass {
         probes_(probes),
         change_(change),
         kink_(kink),
+        propagation_(point, scheme),
         loss_(point),
         units_(point.plan, point.m, probes.entries, probes.count) {
-    if (scheme == Scheme::tangent) slopes_ = measured_slopes(point);
     batch_norm_behind_.assign(point.plan.size() + 1, false);
     for (std::size_t k = point.plan.size(); k-- > 0;) {
       batch_norm_behind_[k] = batch_norm_behind_[k + 1] || point.plan[k].kind == Kind::batch_norm;
-      widest_ = std::max({widest_, point.plan[k].n_in, point.plan[k].n_out});
+      widest_ = std::max(widest_, point.plan[k].n_out);
     }
-    // Products are fastest on some 100 rows; more only push the stack out of the cache.
-    rows_ = std::max<Index>(point.m, sizeof(T) == 4 ? 192 : 96);
   }
 
   void run() {
@@ -52,370 +47,214 @@ class StructuredPass {
   }
 
  private:
+  // Lanes at a time, of one column and of a panel: some that fit into the first and into the second cache.
+  static constexpr Index column_lanes = 1024;
+  static constexpr Index panel_lanes = sizeof(T) == 4 ? 256 : 128;
+
   // Buffers of one worker.
   struct Scratch {
     std::vector<Seed> seeds;
     std::vector<Sum> sums;  // over the rows of a seed
     std::vector<std::uint8_t> kinks;
-    std::vector<T> direction, column;         // (m)
-    std::vector<std::vector<T>> base;         // base columns of the ops that keep a single column
-    std::vector<T> pending;                   // the changed column, one scalar a row
-    std::vector<Index> sample, seed;          // the row of the batch and the seed that each pending row belongs to
-    std::vector<T> stack, next;               // (rows, widest)
-    std::vector<T> row;                       // (widest)
+    Lanes column_lanes, lanes;
+    std::vector<Index> parameters;  // (lanes): of a column, or what is left of it
+    std::vector<T> column, pieces;  // (lanes), (pieces, lanes)
+    std::vector<T> panel, next;     // (widest, lanes)
+    std::vector<double> losses;     // (lanes)
+    typename Propagation<T>::Beside beside;
+    typename LossDifference<T>::Beside beside_loss;
   };
-
-  // d output[:, column] / d parameter: the input column for a weight, x_hat for gamma, 1 for biases and beta.
-  void seed_direction(const Unit& unit, Index row, T* direction) const {
-    const Op& op = point_.plan[unit.op];
-    if (row < 0) {
-      std::fill(direction, direction + point_.m, T(1));
-      return;
-    }
-    const T* column = op.kind == Kind::dense ? point_.input(unit.op) + row
-                                             : point_.workspace.records[unit.op].x_hat + unit.column;
-    for (Index s = 0; s < point_.m; ++s) direction[s] = column[s * op.n_in];
-  }
 
   T step_of(const Seed& seed) const { return probes_.steps[probes_.single_step ? 0 : seed.place]; }
 
+  // How far one changed column stays one: up to op `spread`, where it is column `at`.
+  struct Way {
+    std::size_t spread;
+    Index at;
+  };
+  Way way_of(const Unit& unit) const {
+    Way way{unit.op + 1, unit.column};
+    for (; way.spread < point_.plan.size(); ++way.spread) {
+      const Op& op = point_.plan[way.spread];
+      if (op.kind == Kind::dense || op.kind == Kind::softmax) break;
+      if (op.kind == Kind::maxout) way.at /= op.aux;
+    }
+    return way;
+  }
+
   void run_unit(const Unit& unit, Scratch& scratch) const {
-    const Plan& plan = point_.plan;
-    const Index m = point_.m;
+    const Way way = way_of(unit);
     units_.seeds(unit, scratch.seeds);
+    const Index seeds = static_cast<Index>(scratch.seeds.size());
     scratch.sums.assign(scratch.seeds.size(), Sum());
     scratch.kinks.assign(scratch.seeds.size(), 0);
-    scratch.direction.resize(static_cast<std::size_t>(m));
-    scratch.column.resize(static_cast<std::size_t>(m));
-
-    // The ops that keep the change in a single column.
-    std::size_t spread = unit.op + 1;  // the first op that does not
-    std::vector<Index> columns;        // the column it is in, before each of them
-    Index column = unit.column;
-    scratch.base.clear();
-    while (spread < plan.size() && plan[spread].kind != Kind::dense && plan[spread].kind != Kind::softmax) {
-      columns.push_back(column);
-      gather_base(spread, column, scratch.base);
-      if (plan[spread].kind == Kind::maxout) column /= plan[spread].aux;
-      ++spread;
+    // Batch norm mixes the rows of the batch: then those of a seed stay together.
+    const bool whole = batch_norm_behind_[way.spread];
+    const Index together = std::max<Index>(1, (whole ? panel_lanes : column_lanes) / point_.m);
+    for (Index first = 0; first < seeds; first += together) {
+      const Index count = std::min(together, seeds - first);
+      change_column(unit, way, first, count, scratch);
+      const std::vector<Run> left = leave_idle(count, whole, scratch);
+      const Index lanes = left.empty() ? 0 : left.back().end, panel = whole ? lanes : panel_lanes;
+      for (Index at = 0; at < lanes; at += panel) finish_panel(way, left, at, std::min(at + panel, lanes), scratch);
     }
-    const bool whole_groups = batch_norm_behind_[spread] || scheme_ == Scheme::loss;
-
-    scratch.pending.clear();
-    scratch.sample.clear();
-    scratch.seed.clear();
-    for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
-      const Seed& seed = scratch.seeds[k];
-      seed_direction(unit, seed.row, scratch.direction.data());
-      T* d = scratch.column.data();
-      const T step = scheme_ == Scheme::tangent ? T(1) : step_of(seed);
-      if (scheme_ == Scheme::loss) {
-        const T* output = point_.input(unit.op + 1);
-        for (Index s = 0; s < m; ++s) {
-          d[s] = output[s * plan[unit.op].n_out + unit.column] + step * scratch.direction[s];
-        }
-      } else {
-        for (Index s = 0; s < m; ++s) d[s] = step * scratch.direction[s];
-      }
-      bool kink = false;
-      for (std::size_t t = unit.op + 1; t < spread; ++t) {
-        kink |= column_op(t, columns[t - unit.op - 1], scratch.base[t - unit.op - 1], d);
-      }
-      scratch.kinks[k] = kink;
-      append(k, whole_groups, scratch);
-      if (static_cast<Index>(scratch.pending.size()) >= rows_) finish_rows(spread, column, scratch);
-    }
-    finish_rows(spread, column, scratch);
 
     for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
-      const double mean = scratch.sums[k].value() / static_cast<double>(m);
+      const double mean = scratch.sums[k].value() / static_cast<double>(point_.m);
+      const std::size_t place = static_cast<std::size_t>(scratch.seeds[k].place);
       // The textbook's loss is a number of the model's own precision.
-      change_[scratch.seeds[k].place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
-      if (kink_) kink_[scratch.seeds[k].place] = scratch.kinks[k];
+      change_[place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
+      if (kink_) kink_[place] = scratch.kinks[k];
     }
   }
 
-  // Rows whose change is zero do nothing behind this point, unless batch norm mixes the rows of a group.
-  void append(std::size_t seed, bool whole_groups, Scratch& scratch) const {
-    const T* d = scratch.column.data();
-    if (whole_groups && scheme_ != Scheme::loss &&
-        std::all_of(d, d + point_.m, [](T value) { return value == T(0); })) {
-      return;
-    }
-    for (Index s = 0; s < point_.m; ++s) {
-      if (!whole_groups && d[s] == T(0)) continue;
-      scratch.pending.push_back(d[s]);
-      scratch.sample.push_back(s);
-      scratch.seed.push_back(static_cast<Index>(seed));
-    }
-  }
-
-  // What column_op needs of the base point, one contiguous column after another.
-  void gather_base(std::size_t k, Index column, std::vector<std::vector<T>>& base) const {
-    const Op& op = point_.plan[k];
-    const Record<T>& record = point_.workspace.records[k];
+  // scratch.column (m, count): what the seeds first .. first + count - 1 make of their column, in front of op `spread`.
+  void change_column(const Unit& unit, const Way& way, Index first, Index count, Scratch& scratch) const {
     const Index m = point_.m;
-    std::vector<T> columns;
-    const auto gather = [&](const T* matrix, Index width, Index first, Index count) {
-      for (Index c = first; c < first + count; ++c) {
-        for (Index s = 0; s < m; ++s) columns.push_back(matrix[s * width + c]);
-      }
-    };
-    switch (op.kind) {
-      case Kind::batch_norm:
-        gather(record.x_hat, op.n_in, column, 1);
-        break;
-      case Kind::maxout:
-        gather(point_.input(k), op.n_in, column / op.aux * op.aux, op.aux);
-        break;
-      case Kind::dropout:
-        gather(record.mask, op.n_in, column, 1);
-        break;
-      default:
-        gather(point_.input(k), op.n_in, column, 1);
-        gather(record.output, op.n_out, column, 1);
-        if (scheme_ == Scheme::tangent) gather(slopes_[k].data(), op.n_in, column, 1);
+    const Op& op = point_.plan[unit.op];
+    // d output[:, column] / d parameter: the input column for a weight, x_hat for gamma, 1 for biases and beta.
+    const T* factors = op.kind == Kind::dense ? point_.input(unit.op) : point_.workspace.records[unit.op].x_hat + unit.column;
+    const T* output = point_.input(unit.op + 1) + unit.column;
+    scratch.column.resize(static_cast<std::size_t>(m * count));
+    scratch.parameters.resize(static_cast<std::size_t>(m * count));
+    scratch.beside.resize(m * count);
+    Lanes& lanes = scratch.column_lanes;
+    lanes.assign(scratch.parameters.data(), scratch.kinks.data());
+    const Seed* seeds = scratch.seeds.data() + first;
+    for (Index s = 0; s < m; ++s) {
+      T* d = scratch.column.data() + s * count;
+      const T* row = factors + s * op.n_in;
+      for (Index k = 0; k < count; ++k) d[k] = seeds[k].row < 0 ? T(1) : row[seeds[k].row];
+      for (Index k = 0; k < count && scheme_ != Scheme::tangent; ++k) d[k] *= step_of(seeds[k]);
+      for (Index k = 0; k < count && scheme_ == Scheme::loss; ++k) d[k] += output[s * op.n_out];
+      std::iota(&scratch.parameters[0] + s * count, &scratch.parameters[0] + (s + 1) * count, first);
+      lanes.append(s, count);
     }
-    base.push_back(std::move(columns));
+    Index column = unit.column;
+    for (std::size_t k = unit.op + 1; k < way.spread; ++k) {
+      if (point_.plan[k].kind == Kind::maxout) {
+        propagation_.maxout_of_one(k, column, lanes, scratch.column.data(), scratch.pieces, scratch.beside);
+        column /= point_.plan[k].aux;
+      } else {
+        propagation_.feature(k, column, lanes, scratch.column.data(), scratch.beside);
+      }
+    }
   }
 
-  // Passes the change (or the perturbed values) of one column through op k, in place. True: a kink was met.
-  bool column_op(std::size_t k, Index column, const std::vector<T>& base, T* d) const {
-    const Op& op = point_.plan[k];
-    const Record<T>& record = point_.workspace.records[k];
+  // Keeps the lanes of scratch.column (m, count) that go on. Rows whose change is zero do nothing behind this point, unless
+  // batch norm mixes them with others.
+  std::vector<Run> leave_idle(Index count, bool whole, Scratch& scratch) const {
     const Index m = point_.m;
-    const T* const b = base.data();
-    switch (op.kind) {
-      case Kind::batch_norm: {
-        const T* gamma = point_.theta + op.weight + column;
-        if (scheme_ == Scheme::loss) {
-          batch_norm_values(d, gamma, point_.theta + op.bias + column, m, Index(1), static_cast<T>(op.scalar[0]));
-        } else {
-          batch_norm_difference(scheme_ == Scheme::tangent, d, b, record.inv_std + column, gamma, m, Index(1));
-        }
-        return false;
+    T* d = scratch.column.data();
+    std::vector<std::uint8_t> active(static_cast<std::size_t>(count), !whole || scheme_ == Scheme::loss);
+    for (Index i = 0; whole && i < m * count; ++i) active[static_cast<std::size_t>(i % count)] |= d[i] != T(0);
+    std::vector<Run> left;
+    Index kept = 0;
+    for (Index s = 0; s < m; ++s) {
+      const Index begin = kept;
+      for (Index k = 0; k < count; ++k) {
+        const Index i = s * count + k;
+        const bool goes_on = active[static_cast<std::size_t>(k)] & (whole || scheme_ == Scheme::loss || d[i] != T(0));
+        d[kept] = d[i];
+        scratch.parameters[static_cast<std::size_t>(kept)] = scratch.parameters[static_cast<std::size_t>(i)];
+        kept += goes_on;
       }
-      case Kind::maxout: {
-        const Index piece = column % op.aux;
-        bool kink = false;
-        for (Index s = 0; s < m; ++s) {
-          T others = -std::numeric_limits<T>::infinity();
-          for (Index p = 0; p < op.aux; ++p) {
-            if (p != piece) others = std::max(others, b[p * m + s]);
-          }
-          const T z = b[piece * m + s];
-          if (scheme_ == Scheme::loss) {
-            d[s] = std::max(d[s], others);
-            continue;
-          }
-          const bool won = record.winner[s * op.n_out + column / op.aux] == piece;
-          if (scheme_ == Scheme::tangent) {
-            d[s] = won ? d[s] : T(0);
-            continue;
-          }
-          const T best = std::max(z, others);
-          const T moved = (z - best) + d[s];
-          kink |= d[s] != T(0) && (won ? moved < others - best || z == others : moved > T(0) || z == best);
-          d[s] = std::max(others - best, moved);
-        }
-        return kink;
-      }
-      case Kind::dropout:
-        for (Index s = 0; s < m; ++s) d[s] *= b[s];
-        return false;
-      default:
-        break;
+      if (kept > begin) left.push_back({s, begin, kept});
     }
-    if (scheme_ == Scheme::tangent) {
-      for (Index s = 0; s < m; ++s) d[s] *= b[2 * m + s];
-      return false;
-    }
-    if (scheme_ == Scheme::loss) {
-      activate(op, d, m);
-      return false;
-    }
-    return activation_difference(op, d, b, b + m, m);
+    return left;
   }
 
-  // The ordinary forward functions of the elementwise activations, in place.
-  static void activate(const Op& op, T* x, Index size) {
-    switch (op.kind) {
-      case Kind::relu:
-        relu_forward(x, x, size);
-        break;
-      case Kind::leaky_relu:
-        leaky_relu_forward(x, x, size, static_cast<T>(op.scalar[0]));
-        break;
-      case Kind::tanh:
-        tanh_forward(x, x, size);
-        break;
-      default:
-        sigmoid_forward(x, x, size);
-    }
-  }
-
-  // Whether op k works on each row by itself.
-  bool row_by_row(std::size_t k) const {
-    return point_.plan[k].kind != Kind::dense && point_.plan[k].kind != Kind::batch_norm;
-  }
-
-  // Spreads the pending rows over op `spread` (or into the loss), takes them through all ops behind it, and adds what
-  // arrives to the sums of their seeds. Ops that work row by row run on one row after another, while it is in the cache.
-  void finish_rows(std::size_t spread, Index column, Scratch& scratch) const {
+  // Takes the lanes begin .. end - 1 of what is left of a column to the loss.
+  void finish_panel(const Way& way, const std::vector<Run>& left, Index begin, Index end, Scratch& scratch) const {
     const Plan& plan = point_.plan;
-    const Index rows = static_cast<Index>(scratch.pending.size());
-    if (rows == 0) return;
-    const std::size_t capacity = static_cast<std::size_t>((rows_ + point_.m) * widest_);
-    if (scratch.stack.size() < capacity) {
-      scratch.stack.resize(capacity);
-      scratch.next.resize(capacity);
-      scratch.row.resize(static_cast<std::size_t>(widest_));
+    const Index count = end - begin;
+    Lanes& lanes = scratch.lanes;
+    lanes.assign(scratch.parameters.data() + begin, scratch.kinks.data());
+    for (const Run& run : left) {
+      if (run.begin < end && run.end > begin) lanes.append(run.sample, std::min(run.end, end) - std::max(run.begin, begin));
     }
-    std::size_t k = spread < plan.size() && plan[spread].kind == Kind::dense ? spread + 1 : spread;
-    k = through_rows(k, rows, scratch, [&](Index r, T* row) { spread_row(spread, column, r, row, scratch); });
+    const std::size_t capacity = static_cast<std::size_t>(count * widest_);
+    if (scratch.panel.size() < capacity) {
+      scratch.panel.resize(capacity);
+      scratch.next.resize(capacity);
+    }
+    scratch.beside.resize(count);
+    scratch.losses.resize(static_cast<std::size_t>(count));
+
+    std::size_t k = spread(way, scratch.column.data() + begin, scratch);
     while (k < plan.size()) {
       const Op& op = plan[k];
-      if (op.kind == Kind::batch_norm) {
-        stack_batch_norm(k, rows, scratch.stack.data());
+      if (op.kind == Kind::softmax) {
+        propagation_.softmax(k, lanes, scratch.panel.data());
+      } else if (op.kind == Kind::maxout) {
+        for (Index u = 0; u < op.n_out; ++u) {
+          propagation_.maxout(k, u, lanes, scratch.panel.data() + u * op.aux * count, scratch.panel.data() + u * count,
+                              scratch.beside);
+        }
       } else {
-        const T* bias = op.bias >= 0 && scheme_ == Scheme::loss ? point_.theta + op.bias : nullptr;
-        dense_forward(scratch.next.data(), scratch.stack.data(), point_.theta + op.weight, bias, rows, op.n_in,
-                      op.n_out);
-        scratch.stack.swap(scratch.next);
+        matmul(scratch.next.data(), point_.theta + op.weight, scratch.panel.data(), op.n_out, op.n_in, count, true, false);
+        scratch.panel.swap(scratch.next);
       }
-      if (++k == plan.size() || !row_by_row(k)) continue;
-      const Index n = op.n_out;
-      k = through_rows(k, rows, scratch, [&](Index r, T* row) {
-        std::copy(scratch.stack.data() + r * n, scratch.stack.data() + (r + 1) * n, row);
+      const T* bias = op.kind == Kind::dense && op.bias >= 0 && scheme_ == Scheme::loss ? point_.theta + op.bias : nullptr;
+      k = through_features(k + 1, op.n_out, scratch, [&](Index c, T* d) {
+        for (Index i = 0; bias && i < count; ++i) d[i] += bias[c];
       });
     }
-    const Index n = plan.back().n_out;
-    const bool small = all_tiny(scratch.stack.data(), rows * n, tiny<T>() / 2);
-    for (Index r = 0; r < rows; ++r) {
-      const std::size_t at = static_cast<std::size_t>(r), seed = static_cast<std::size_t>(scratch.seed[at]);
-      bool kink = false;
-      scratch.sums[seed] += loss_.row(scheme_, scratch.sample[at], scratch.stack.data() + r * n, small, kink);
-      scratch.kinks[seed] |= kink;
+    loss_.lanes(scheme_, lanes, scratch.panel.data(), scratch.losses.data(), scratch.beside_loss);
+    for (Index i = 0; i < count; ++i) {
+      scratch.sums[static_cast<std::size_t>(lanes.parameter(i))] += scratch.losses[static_cast<std::size_t>(i)];
     }
-    scratch.pending.clear();
-    scratch.sample.clear();
-    scratch.seed.clear();
   }
 
-  // Takes every row that fetch(r, row) provides through the ops from `first` on that work row by row, into the stack.
-  // Returns the op that comes next. Rows never get wider on the way, so they may come from the stack itself.
-  template <class Fetch>
-  std::size_t through_rows(std::size_t first, Index rows, Scratch& scratch, const Fetch& fetch) const {
+  // Fills the panel with what the changed column, start (lanes), makes of all features behind op `spread`, if that is dense, else in front of
+  // it. Returns the op that comes next.
+  std::size_t spread(const Way& way, T* start, Scratch& scratch) const {
     const Plan& plan = point_.plan;
-    std::size_t end = first;
-    while (end < plan.size() && row_by_row(end)) ++end;
-    const Index n = plan[end - 1].n_out;
-    if (first == end) {
-      for (Index r = 0; r < rows; ++r) fetch(r, scratch.stack.data() + r * n);
-      return end;
-    }
-    T* row = scratch.row.data();
-    for (Index r = 0; r < rows; ++r) {
-      const std::size_t at = static_cast<std::size_t>(r);
-      fetch(r, row);
-      bool kink = false;
-      for (std::size_t k = first; k < end; ++k) {
-        if (scheme_ == Scheme::loss) {
-          row_forward(k, scratch.sample[at], row);
-        } else {
-          kink |= row_change(k, scratch.sample[at], row);
-        }
+    const Lanes& lanes = scratch.lanes;
+    const Index count = lanes.count();
+    const bool values = scheme_ == Scheme::loss;
+    const Index width = way.spread < plan.size() ? plan[way.spread].n_in : plan.back().n_out;
+    const T* base = point_.input(way.spread);
+    if (way.spread < plan.size() && plan[way.spread].kind == Kind::dense) {
+      const Op& op = plan[way.spread];
+      const T* weights = point_.theta + op.weight + way.at * op.n_out;
+      const T* output = point_.input(way.spread + 1);
+      for (const Run& run : lanes.runs()) {
+        for (Index i = run.begin; values && i < run.end; ++i) start[i] -= base[run.sample * width + way.at];
       }
-      std::copy(row, row + n, scratch.stack.data() + r * n);
-      scratch.kinks[static_cast<std::size_t>(scratch.seed[at])] |= kink;
+      return through_features(way.spread + 1, op.n_out, scratch, [&](Index c, T* d) {
+        const T weight = weights[c];
+        if (values) {
+          lanes.spread(d, output, op.n_out, c);
+          for (Index i = 0; i < count; ++i) d[i] += start[i] * weight;
+        } else {
+          for (Index i = 0; i < count; ++i) d[i] = start[i] * weight;
+        }
+      });
+    }
+    return through_features(way.spread, width, scratch, [&](Index c, T* d) {
+      if (c == way.at) {
+        std::copy(start, start + count, d);
+      } else if (values) {
+        lanes.spread(d, base, width, c);
+      } else {
+        std::fill(d, d + count, T(0));
+      }
+    });
+  }
+
+  // Makes one feature of the panel after the other, by fetch(c, d), and takes it through the ops from `first` on that work on
+  // each feature by itself, while it is in the first cache. Returns the op that comes next.
+  template <class Fetch>
+  std::size_t through_features(std::size_t first, Index width, Scratch& scratch, const Fetch& fetch) const {
+    std::size_t end = first;
+    while (end < point_.plan.size() && Propagation<T>::by_feature(point_.plan[end].kind)) ++end;
+    for (Index c = 0; c < width; ++c) {
+      T* d = scratch.panel.data() + c * scratch.lanes.count();
+      fetch(c, d);
+      for (std::size_t k = first; k < end; ++k) propagation_.feature(k, c, scratch.lanes, d, scratch.beside);
     }
     return end;
-  }
-
-  // From the one changed scalar of pending row r to the whole row behind op `spread` if that is dense, else before it.
-  void spread_row(std::size_t spread, Index column, Index r, T* row, const Scratch& scratch) const {
-    const Plan& plan = point_.plan;
-    const std::size_t at = static_cast<std::size_t>(r);
-    const Index s = scratch.sample[at];
-    const T d = scratch.pending[at];
-    const Index width = spread < plan.size() ? plan[spread].n_in : plan.back().n_out;
-    const T* base = point_.input(spread) + s * width;
-    if (spread < plan.size() && plan[spread].kind == Kind::dense) {
-      const Index n = plan[spread].n_out;
-      const T* weights = point_.theta + plan[spread].weight + column * n;
-      if (scheme_ == Scheme::loss) {
-        const T* output = point_.input(spread + 1) + s * n;
-        for (Index c = 0; c < n; ++c) row[c] = output[c] + (d - base[column]) * weights[c];
-      } else {
-        for (Index c = 0; c < n; ++c) row[c] = d * weights[c];
-      }
-      return;
-    }
-    if (scheme_ == Scheme::loss) {
-      std::copy(base, base + width, row);
-    } else {
-      std::fill(row, row + width, T(0));
-    }
-    row[column] = d;
-  }
-
-  void stack_batch_norm(std::size_t k, Index rows, T* stack) const {
-    const Op& op = point_.plan[k];
-    const Record<T>& record = point_.workspace.records[k];
-    const Index m = point_.m, n = op.n_in;
-    const T* gamma = point_.theta + op.weight;
-    for (T* group = stack; group < stack + rows * n; group += m * n) {
-      if (scheme_ == Scheme::loss) {
-        batch_norm_values(group, gamma, point_.theta + op.bias, m, n, static_cast<T>(op.scalar[0]));
-      } else {
-        batch_norm_difference(scheme_ == Scheme::tangent, group, record.x_hat, record.inv_std, gamma, m, n);
-      }
-    }
-  }
-
-  // Op k of a perturbed row that stands in place of row s of the batch, in place.
-  void row_forward(std::size_t k, Index s, T* row) const {
-    const Op& op = point_.plan[k];
-    switch (op.kind) {
-      case Kind::softmax:
-        softmax_forward(row, row, Index(1), op.n_in);
-        break;
-      case Kind::maxout:
-        for (Index u = 0; u < op.n_out; ++u) row[u] = *std::max_element(row + u * op.aux, row + (u + 1) * op.aux);
-        break;
-      case Kind::dropout:
-        dropout_forward(row, row, point_.workspace.records[k].mask + s * op.n_in, op.n_in);
-        break;
-      default:
-        activate(op, row, op.n_in);
-    }
-  }
-
-  // The change (or derivative) before op k in row s of the batch becomes the one behind it, in place.
-  bool row_change(std::size_t k, Index s, T* row) const {
-    const Op& op = point_.plan[k];
-    const Record<T>& record = point_.workspace.records[k];
-    const bool tangent = scheme_ == Scheme::tangent;
-    const Index n = op.n_in;
-    const T* z = point_.input(k) + s * n;
-    switch (op.kind) {
-      case Kind::maxout:
-        return maxout_difference(tangent, row, row, z, record.winner + s * op.n_out, op.n_out, op.aux);
-      case Kind::softmax:
-        softmax_difference(tangent, row, z, record.output + s * n, n);
-        return false;
-      case Kind::dropout:
-        dropout_forward(row, row, record.mask + s * n, n);
-        return false;
-      default:
-        break;
-    }
-    if (tangent) {
-      const T* slope = slopes_[k].data() + s * n;
-      for (Index c = 0; c < n; ++c) row[c] *= slope[c];
-      return false;
-    }
-    return activation_difference(op, row, z, record.output + s * n, n);
   }
 
   const Point<T>& point_;
@@ -423,11 +262,11 @@ class StructuredPass {
   const Probes<T>& probes_;
   double* const change_;
   std::uint8_t* const kink_;
+  const Propagation<T> propagation_;
   const LossDifference<T> loss_;
-  std::vector<std::vector<T>> slopes_;          // per op, empty but for activations in the tangent scheme
   std::vector<bool> batch_norm_behind_;  // [k]: some op at or behind k is a batch norm
   const Units units_;
-  Index widest_ = 0, rows_ = 0;
+  Index widest_ = 0;
 };
 
 }  // namespace
