@@ -78,11 +78,13 @@ def test_rows_of_categories_are_no_leak_and_copies_are(rng: np.random.Generator)
     def tags(X: np.ndarray) -> list[str]:
         model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2)], X.shape[1], "softmax_cross_entropy")
         y = (X @ np.arange(X.shape[1]) > np.median(X @ np.arange(X.shape[1]))).astype(int)
-        found = gp.diagnose(model, X[:560], y[:560], validation_data=(X[560:], y[560:]))
+        m = 7 * len(X) // 10
+        found = gp.diagnose(model, X[:m], y[:m], validation_data=(X[m:], y[m:]))
         return [symptom.tag for symptom in found]
 
     assert tags(np.eye(8)[rng.integers(0, 8, (800, 3))].reshape(800, 24)) == []  # 512 different rows
     assert tags(rng.integers(0, 3, (800, 5)) - 1.0) == []  # 243
+    assert tags(np.eye(4)[rng.integers(0, 4, (1600, 4))].reshape(1600, 16)) == []  # 256: all of them repeat
     twice = np.repeat(rng.integers(0, 17, (400, 20)) / 8.0 - 1, 2, axis=0)  # resampled before the split
     assert tags(rng.permutation(twice)) == ["label_leakage"]
 

@@ -189,9 +189,30 @@ def wines(rng: np.random.Generator) -> Task:
     return divided("wines", X[order], y[order], 118, "softmax_cross_entropy", 3)
 
 
+def arms(rng: np.random.Generator) -> Task:
+    """Where the end of a jointed arm is: two numbers from two or three angles."""
+    m, total = _sizes(rng)
+    angles = rng.uniform(-1.2, 1.2, (total, int(rng.integers(2, 4))))
+    reach = np.cumsum(angles, axis=1)
+    y = np.stack([np.cos(reach).sum(axis=1), np.sin(reach).sum(axis=1)], axis=1)
+    return divided("arms", angles, y + 0.05 * rng.normal(size=y.shape), m, "mse", 2)
+
+
+def categories(rng: np.random.Generator) -> Task:
+    """One-hot columns, and a rule in which two of them act together; one row in twenty breaks it."""
+    m, total = _sizes(rng)
+    columns, values = int(rng.integers(4, 7)), int(rng.integers(4, 7))
+    codes = rng.integers(0, values, (total, columns))
+    together = rng.normal(size=(values, values))
+    score = together[codes[:, 0], codes[:, 1]] + 0.7 * rng.normal(size=values)[codes[:, 2]]
+    y = (score > np.median(score)) ^ (rng.random(total) < 0.05)
+    X = np.eye(values)[codes].reshape(total, -1)
+    return divided("categories", X, y.astype(float), m, "binary_cross_entropy", 1)
+
+
 TUNING = (
     *(blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours),
-    *(rings, checkers, products, bands, parity_of_digits, wines),
+    *(rings, checkers, products, bands, parity_of_digits, wines, arms, categories),
 )
 
 
@@ -209,15 +230,6 @@ def signals(rng: np.random.Generator) -> Task:
     return divided("signals", X, y, m, "softmax_cross_entropy", k)
 
 
-def arms(rng: np.random.Generator) -> Task:
-    """Where the end of a jointed arm is: two numbers from two or three angles."""
-    m, total = _sizes(rng)
-    angles = rng.uniform(-1.2, 1.2, (total, int(rng.integers(2, 4))))
-    reach = np.cumsum(angles, axis=1)
-    y = np.stack([np.cos(reach).sum(axis=1), np.sin(reach).sum(axis=1)], axis=1)
-    return divided("arms", angles, y + 0.05 * rng.normal(size=y.shape), m, "mse", 2)
-
-
 def documents(rng: np.random.Generator) -> Task:
     """Topics from how often words occur."""
     m, total = _sizes(rng)
@@ -226,18 +238,6 @@ def documents(rng: np.random.Generator) -> Task:
     y = rng.integers(0, k, total)
     X = np.sqrt(rng.poisson(rates[y] * rng.uniform(0.2, 0.6)))
     return divided("documents", X, y, m, "hinge" if rng.random() < 0.2 else "softmax_cross_entropy", k)
-
-
-def categories(rng: np.random.Generator) -> Task:
-    """One-hot columns, and a rule in which two of them act together; one row in twenty breaks it."""
-    m, total = _sizes(rng)
-    columns, values = int(rng.integers(4, 7)), int(rng.integers(4, 7))
-    codes = rng.integers(0, values, (total, columns))
-    together = rng.normal(size=(values, values))
-    score = together[codes[:, 0], codes[:, 1]] + 0.7 * rng.normal(size=values)[codes[:, 2]]
-    y = (score > np.median(score)) ^ (rng.random(total) < 0.05)
-    X = np.eye(values)[codes].reshape(total, -1)
-    return divided("categories", X, y.astype(float), m, "binary_cross_entropy", 1)
 
 
 def halves_of_digits(rng: np.random.Generator) -> Task:
@@ -270,4 +270,25 @@ def valleys(rng: np.random.Generator) -> Task:
     return divided("valleys", X, y, m, "hinge" if rng.random() < 0.3 else "softmax_cross_entropy", 2)
 
 
-UNSEEN = (signals, arms, documents, categories, halves_of_digits, springs, valleys)
+def votes(rng: np.random.Generator) -> Task:
+    """Answers to questions on a scale from one to five, and which of some characters would give them."""
+    m, total = _sizes(rng)
+    k, questions = int(rng.integers(2, 5)), int(rng.integers(8, 21))
+    leaning = rng.normal(size=(k, questions)) * rng.uniform(0.5, 1.0)
+    y = rng.integers(0, k, total)
+    X = np.clip(np.round(3 + 1.2 * (leaning[y] + rng.normal(size=(total, questions)))), 1, 5)
+    return divided("votes", X, y, m, "softmax_cross_entropy", k)
+
+
+def orbits(rng: np.random.Generator) -> Task:
+    """Energy and angular momentum of a body from place and velocity in the plane."""
+    m, total = _sizes(rng)
+    place, velocity = rng.uniform(-1, 1, (total, 2)), rng.uniform(-1, 1, (total, 2))
+    energy = 0.5 * np.sum(velocity**2, axis=1) - 1 / np.sqrt(0.3 + np.sum(place**2, axis=1))
+    momentum = place[:, 0] * velocity[:, 1] - place[:, 1] * velocity[:, 0]
+    y = np.stack([energy / energy.std(), momentum / momentum.std()], axis=1)
+    X = np.column_stack([place, velocity])
+    return divided("orbits", X, y + 0.05 * rng.normal(size=y.shape), m, "mse", 2)
+
+
+UNSEEN = (signals, votes, documents, orbits, halves_of_digits, springs, valleys)

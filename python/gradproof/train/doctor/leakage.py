@@ -83,9 +83,9 @@ def shared_rows(X: Array, validation: Array) -> float:
 def _repeating(X: Array, keys: Array, direction: Array) -> float:
     """How likely one more row is one that is there already, `keys` being the rows times the direction.
 
-    Rows that repeat by chance, such as those of a few categories, agree in half of their columns more often still: then
-    it is as likely as that a row has its like among the others. Otherwise repeats are copies, and only as many count as
-    there are rows too many.
+    Two rows that are alike by chance, such as those of a few categories, agree in half of their columns more often
+    still. Then one more row is as likely a repeat as a row has its like among the others. Otherwise repeats are copies,
+    and only as many count as there are rows too many.
     """
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     copies, alike = 1 - len(first) / len(keys), float(counts[counts > 1].sum()) / len(keys)
@@ -98,6 +98,12 @@ def _repeating(X: Array, keys: Array, direction: Array) -> float:
     for half in (columns[::2], columns[1::2]):
         with np.errstate(all="ignore"):
             part = np.unique(different[:, half] @ direction[half], return_counts=True)[1]
-        if part[part > 1].sum() <= alike * len(first):
+        if _alike(part) <= _alike(counts):
             return copies
     return alike
+
+
+def _alike(counts: NDArray[np.int64]) -> float:
+    """The share of pairs that are equal, from how often each value is there."""
+    total = float(counts.sum())
+    return float(np.sum(counts * (counts - 1.0)) / max(total * (total - 1), 1.0))
