@@ -31,8 +31,8 @@ _ROWS = 256  # of a batch are looked at: enough to call a unit dead, and a full 
 _SHARE = 0.04  # of the time of training that watching may take
 # Nanoseconds, measured with one thread on a server core (bench/bench_monitor.py); they only decide how many epochs are
 # left out, so that a factor of two in them is a factor of two in a cost of 4 %.
-# Looking is 6 us for a small network; the rest is fit's: a step by itself instead of with the others, 25 more numbers.
-_CALLS, _PER_PARAMETER, _PER_ACTIVATION = 25_000.0, 0.6, 0.2
+# Looking is 6 us for a small network; the rest is 25 more numbers in the history, and what it drives from the caches.
+_CALLS, _PER_PARAMETER, _PER_ACTIVATION = 35_000.0, 0.6, 0.2
 _PER_EPOCH, _PER_STEP, _PER_PRODUCT = 120_000.0, 2000.0, 0.05
 
 
