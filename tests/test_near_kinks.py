@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -32,10 +34,36 @@ def network(seed: int, layers: int, width: int, rows: int, wrong: float = 1.0):
     return lambda p: np.mean(forward(p)[-1] ** 2), grad, weights
 
 
-@pytest.mark.parametrize("shape", [(4, 12, 64), (3, 10, 32), (5, 16, 16)])
-@pytest.mark.parametrize("seed", range(3, 7))
+SHAPES = [(4, 12, 64), (3, 10, 32), (5, 16, 16)]
+SEEDS = range(3, 7)
+
+
+@lru_cache(None)
+def verdict(seed: int, shape: tuple[int, int, int]) -> str:
+    return str(gp.check_gradients(*network(seed, *shape), nearby=False).verdict)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_right_gradients_are_not_accused(shape, seed):
-    assert gp.check_gradients(*network(seed, *shape), nearby=False).verdict in ("pass", "inconclusive")
+    assert verdict(seed, shape) in ("pass", "inconclusive")
+
+
+def test_most_right_gradients_pass():
+    verdicts = [verdict(seed, shape) for seed in SEEDS for shape in SHAPES]
+    assert verdicts.count("pass") >= 0.75 * len(verdicts)
+
+
+def test_slight_mistakes_are_seen_in_a_single_entry():
+    """What kinks may explain is judged by the entry, not by how many there are."""
+    loss, grad, weights = network(0, 3, 10, 32)
+
+    def wrong(p):
+        g = grad(p)
+        g[1][2, 3] += np.float32(0.2 * np.sqrt(np.mean(g[1] ** 2)))
+        return g
+
+    assert gp.check_gradients(loss, wrong, weights, nearby=False).verdict == "fail"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,7 +2,7 @@
 
 1. One central difference, with a tolerance that is noise and nothing else.
 2. A second step and one extrapolation.
-3. A ladder of steps for what is left (`suspects`), with one-sided derivatives, a search for the scale on which the two
+3. A ladder of steps for what is left (`examine`), with one-sided derivatives, a search for the scale on which the two
    gradients can be told apart at all, and several attempts to clear the gradient before it is called wrong.
 """
 
@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.evaluate import Problem
+from gradproof.check.examine import examine
 from gradproof.check.noise import EPS32, EPS64, Noise
-from gradproof.check.suspects import Suspect, examine
+from gradproof.check.suspects import NEAR, Suspect
 from gradproof.check.tensor_report import Status
 
 Float64Array = NDArray[np.float64]
@@ -29,6 +30,7 @@ GOAL64: Final = (1e-6, 1e-7)  # uncertainty to reach, relative to the entry and 
 GOAL32: Final = (3e-3, 1e-3)
 PLAIN: Final = 0.03  # largest step of a plain central difference, in units of the length scale
 EXTRAPOLATED: Final = 0.05  # ... and of one that will be extrapolated, from it and from four times as far
+LONGEST: Final = NEAR / (4 * EXTRAPOLATED)  # length scale in units of the parameter, so that no step leads far away
 CONVICTED: Final = 16  # wrong entries of a tensor looked at closely before plain ones are believed at once
 BLATANT: Final = 100.0  # plain: wrong by so many uncertainties, at two steps that agree
 SMALLEST: Final = 2.0**-30  # step, relative to the length scale: values without any rounding have zero noise
@@ -119,7 +121,7 @@ class Meter:
         vague = 0.0  # largest uncertainty of those, relative to the entry and the tensor's typical one
         for index in entries:
             a, own, s, at = float(analytic[index]), float(rounding[index]), float(scale[index]), float(x.flat[index])
-            L = length * s
+            L = min(length * s, LONGEST * max(s, abs(at)))
             effect = max(abs(a), 0.03 * rms) * L
             least = max(ulps * abs(at), SMALLEST * L)
             h = max(L * min(PLAIN, (3 * sigma / effect) ** (1 / 3)) if effect > 0 else PLAIN * L, least)

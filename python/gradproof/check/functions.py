@@ -37,6 +37,7 @@ PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so t
 CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
 SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
+SLIGHT: Final = 0.02  # of an entry, or of the typical one of its tensor
 NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
 EXPERIMENTS: Final = 500  # evaluations for the diagnosis of a failure, or as many as the check itself took
 
@@ -58,6 +59,9 @@ def check_gradients(
     second_opinion: bool = True,
 ) -> GradientReport:
     """Hold a gradient against measured slopes of the loss. No tolerance is asked for: it is measured.
+
+    Parameters are moved by up to a quarter of their size, a few together by a little more, and by up to four times their
+    size only where the loss shows too little nearer.
 
     Parameters
     ----------
@@ -363,15 +367,18 @@ def _doubt_outliers(analytic: Float64Array, measured: Measured) -> None:
     off = np.abs(analytic.ravel() - measured.numeric)
     seen = off[np.isin(measured.status, (Status.MATCH, Status.KINK))]
     doubtful = wrong & (off <= 3 * np.max(seen, initial=0.0))
-    measured.status[doubtful] = Status.UNRESOLVED
+    rms = math.sqrt(float(np.mean(np.square(analytic, dtype=np.float64))))
+    small = off <= SLIGHT * np.maximum(np.abs(analytic.ravel()), rms)  # by then that is an uncertainty like any other
+    measured.status[doubtful] = np.where(small, Status.MATCH, Status.UNRESOLVED)[doubtful]
     measured.uncertainty[doubtful] = np.maximum(measured.uncertainty[doubtful], off[doubtful])
 
 
 def _why_unresolved(noise: Noise) -> str:
     if noise.staircase:
         return (
-            f"The loss moves in steps of about {4 * noise.sigma:.1g}: a rounded value, a count or an accuracy has no "
-            "slope to compare with. Return it before it is rounded."
+            f"The loss moves in steps of about {4 * noise.sigma:.1g}, between which its derivative is 0: a gradient that "
+            "goes straight through a rounding, a count or an accuracy has nothing to compare with. Leave the rounding "
+            "out for the check."
         )
     hint = "compute the loss in float64" if noise.single else "subtract what is constant or large in it"
     return f"The loss is repeatable to about {noise.sigma:.1g} only, which hides smaller slopes: {hint}."

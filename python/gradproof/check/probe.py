@@ -32,7 +32,7 @@ NOISE: Final = 7.5  # sigma / h, eight standard deviations: sigma itself is a ro
 GAP_NOISE: Final = 8.0  # the same for the extrapolated difference of the one-sided slopes, two standard deviations
 ROUGH: Final = 3.0  # times the change from one step to the next: a slope that changes at every kink wanders at random
 CLEAR: Final = 16  # uncertainties that an error has to be away for two values to tell
-LARGEST_STEP: Final = 0.25
+LARGEST_STEP: Final = 2.0**-4  # and four times as far
 SMALLEST_STEP: Final = 2.0**-26  # unless finer ones are known to be needed
 FINEST_STEP: Final = {False: 2.0**-46, True: 2.0**-20}  # True: float32
 TRIES: Final = 7  # to balance a step
@@ -274,7 +274,8 @@ class Line:
                 continue
             if result.order == 2 and not longer:
                 longer = True
-                ahead = next((r for r in map(self.residual, (4 * h, 16 * h)) if r is not None and r.order == 4), None)
+                wider = [ahead for ahead in (4 * h, 16 * h) if ahead <= LARGEST_STEP]
+                ahead = next((r for r in map(self.residual, wider) if r is not None and r.order == 4), None)
                 if ahead is not None and ahead.bar < best.bar:
                     result = best = ahead
                     h, other = ahead.h, ahead.bias + ahead.gap / 2

@@ -1,0 +1,132 @@
+"""What else than a wrong gradient could explain a disagreement: noise that the first look did not show."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from gradproof.check.lines import MACRO, difference_table, increments
+from gradproof.check.suspects import Ladder, Slopes
+
+COARSEST: Final = 2.0**-4  # spacing of jumps by rounding, relative to the parameter
+
+
+def local_noise(ladder: Ladder, slopes: Slopes) -> float:
+    """Noise on this very line, each side of the point alone: a kink or a jump at it would look like noise.
+
+    So would oscillation, but not at smaller steps: noise does not care how small they are.
+    """
+    suspect = ladder.suspect
+    size = abs(suspect.x) or suspect.scale
+    spacing = max(ladder.finest, math.ldexp(size, -19))
+    found = []
+    for side in (1.0, -1.0):
+        values = [ladder.value(side * k * spacing)[0] for k in range(1, 8)]
+        if all(value == value for value in values):
+            table = difference_table(values)
+            if table.state == "ok":
+                found.append(table.level)
+            else:
+                found.append(0.0)
+    noise, best = min(found, default=0.0), slopes.best
+    near = [side for h in ladder.steps if h < spacing for side in ladder.values[h] if side[0] == side[0]]
+    bent = [lv for lv in slopes.levels if lv.plus < spacing and abs(lv.P - lv.M) > lv.bar_right + lv.bar_left]
+    if best is not None and len(bent) >= 3:  # and it bends the line visibly
+        off = median(abs(value - ladder.f0 - best.value * t) for value, t in near)
+        if off < 0.05 * noise:
+            return 0.0
+    return noise
+
+
+def quantum(ladder: Ladder, _: Slopes) -> float:
+    """Noise of a function that moves in steps: flat where it should have moved, then by multiples of one height."""
+    a, f0 = ladder.suspect.analytic, ladder.f0
+    values = [side for h in ladder.steps for side in ladder.values[h] if side[0] == side[0]]
+    flat = [abs(t) for value, t in values if value == f0 and abs(a * t) > 8 * ladder.sigma]
+    heights = sorted({abs(value - f0) for value, t in values if value != f0})
+    if not flat or not heights:
+        return 0.0
+    step = heights[0]
+    ratios = [height / step for height in heights[1:] if height < 40 * step]
+    if max(flat) * abs(a) > 2 * step or not all(abs(r - round(r)) < 0.02 for r in ratios):
+        return 0.0
+    return 0.6 * step
+
+
+def scatter(_: Ladder, slopes: Slopes) -> float:
+    """Noise that shows as slopes that change like 1/h, with both signs, to both sides."""
+    found = []
+    for values in ([(lv.plus, lv.P) for lv in slopes.levels], [(lv.minus, lv.M) for lv in slopes.levels]):
+        known = [(t, value) for t, value in values if value == value]
+        changes = [(v - w) * t for (t, v), (_, w) in zip(known, known[1:], strict=False)][:6]
+        sizes = [abs(change) for change in changes]
+        both = any(c > 0 for c in changes) and any(c < 0 for c in changes)
+        if len(sizes) < 4 or not both or max(sizes) > 30 * median(sizes):
+            return 0.0
+        found.append(median(sizes))
+    return min(found)
+
+
+def coarse_part(ladder: Ladder, slopes: Slopes) -> float:
+    """Noise of a part of the loss that is rounded coarsely: wide differences agree with the gradient, narrow ones do
+    not see the part move, and in between there are jumps on both sides."""
+    a, best = ladder.suspect.analytic, slopes.best
+    if best is None:
+        return 0.0
+    near = 0.25 * abs(a - best.value)
+    for k in (3, 6):
+        ladder.add(ladder.steps[-1] * 4.0**k)
+    slopes = ladder.slopes()
+    wide = [lv.plus for lv in slopes.levels if abs(lv.C - a) < near]
+    narrow = [lv.plus for lv in slopes.levels if abs(lv.C - best.value) < near]
+    if len(wide) < 2 or not narrow:
+        return 0.0
+    largest = [0.0, 0.0]
+    # Jumps as far apart as the parameter is large are not rounding, but the function.
+    spacing, widest = narrow[-1] / 8, min(wide[-1], COARSEST * ladder.suspect.scale)
+    while spacing < widest and min(largest) == 0.0:
+        for i, side in enumerate((1.0, -1.0)):
+            values = [ladder.value(side * k * spacing)[0] for k in range(1, 8)]
+            if all(value == value for value in values):
+                jumps = difference_table(values).jumps
+                largest[i] = max(largest[i], jumps if jumps > 64 * ladder.sigma else 0.0)
+        spacing *= 2  # so that one of the spacings sees the first jump and not the second
+    return 0.5 * max(largest) if max(largest) < 64 * min(largest) else 0.0
+
+
+def unsteady(ladder: Ladder, h: float) -> float:
+    """How much the slope at one step differs between points next to each other, beyond what is smooth.
+
+    Where a part of the loss is rounded, slopes depend on which way: those of entries, too, that are not rounded.
+    """
+    problem, suspect = ladder.problem, ladder.suspect
+    rng = np.random.default_rng((suspect.tensor, suspect.position))
+    moves = {
+        tensor: move * rng.uniform(0.5, 1.0, move.shape) for tensor, move in increments(problem, MACRO, rng).items()
+    }
+    slopes = []
+    for k in range(1, 8):
+        ends = []
+        for t in (h, -h):
+            beside = {tensor: k * move for tensor, move in moves.items()}
+            beside[suspect.tensor].flat[suspect.position] += t
+            value, displacements = problem.value_along(beside, 1.0)
+            ends.append((value, float(displacements[suspect.tensor].flat[suspect.position])))
+        (right, high), (left, low) = ends
+        if not high > low or right != right or left != left:
+            return 0.0
+        slopes.append((right - left) / (high - low))
+    return float(np.sqrt(np.mean(np.square(np.diff(slopes, 3)) / 20)))
+
+
+def held_in_single(ladder: Ladder) -> bool:
+    """Whether the loss does not move at all below float32 resolution: it converts this tensor."""
+    suspect = ladder.suspect
+    if ladder.cast or ladder.problem.single[suspect.tensor] or not suspect.x:
+        return False
+    tiny = [h for h in ladder.steps if h <= abs(suspect.x) * 2.0**-22]
+    moves = any(side[0] != ladder.f0 for sides in ladder.values.values() for side in sides)
+    return moves and len(tiny) >= 2 and all(side[0] == ladder.f0 for h in tiny[:2] for side in ladder.values[h])
