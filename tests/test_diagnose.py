@@ -241,3 +241,87 @@ def test_any_arrays_get_a_finding_per_wrong_tensor(shape, spoil):
     findings = diagnose(tensors)
     assert {f.tensor for f in findings} == {t.name for t in tensors if t.is_wrong}
     json.dumps([dict(f.evidence) for f in findings])
+
+
+# What the pattern at one point tells
+
+
+def only(params: dict[str, np.ndarray], right: dict[str, np.ndarray], **wrong: np.ndarray) -> Finding:
+    (finding,) = diagnose(measured(params, right, right | wrong))
+    return finding
+
+
+def test_a_derivative_of_a_norm_that_is_left_out_is_no_penalty(rng):
+    x, g = rng.normal(size=6), rng.normal(size=6)
+    length = np.linalg.norm(x)
+    right = {"x": (g - x * (g @ x) / length**2) / length}
+    finding = only({"x": x}, right, x=g / length)
+    assert finding.cause == "missing-term" and "norm" in finding.message
+    assert only({"x": x}, right, x=right["x"] + 0.05 / 12 * x).cause == "regularization"
+
+
+def test_a_norm_of_every_column_is_seen(rng):
+    v, g = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    u = v / np.linalg.norm(v, axis=0)
+    finding = only({"v": v}, {"v": g - u * (g * u).sum(0)}, v=g)
+    assert finding.cause == "missing-term" and finding.evidence["axis"] == 1
+
+
+@pytest.mark.parametrize("off", [lambda n: n * (1 + 3e-7), lambda n: n + 1e-7 * np.sin(40 * n)])
+def test_a_tiny_error_is_an_approximation(rng, off):
+    n = rng.normal(size=12)
+    finding = only({"x": n}, {"x": n}, x=off(n))
+    assert finding.cause == "precision" and "looks like" in finding.message
+    assert "1.000 ×" not in finding.message and "rounding" not in finding.message
+
+
+def test_a_factor_that_is_nearly_one_shows_its_digits(rng):
+    n = rng.normal(size=12)
+    assert "(1 + 0.0003) × numeric" in only({"x": n}, {"x": n}, x=n * 1.0003).message
+    assert "(1 - 0.002) × numeric" in only({"x": n}, {"x": n}, x=n * 0.998).message
+
+
+def test_one_number_is_not_said_to_be_scaled():
+    finding = only({"t": np.array(0.3)}, {"t": np.array(1.7)}, t=np.array(0.4637))
+    assert finding.cause == "unknown"
+    assert {"scale", "missing-term", "derivative"} <= set(finding.evidence["candidates"])
+    log = only({"t": np.array(0.3)}, {"t": np.array(1.7)}, t=1.7 * np.exp(0.3))
+    assert log.cause == "scale" and "logarithm" in log.message
+    assert only({"t": np.array(0.3)}, {"t": np.array(1.7)}, t=np.array(3.4)).cause == "scale"
+    assert only({"t": np.array(0.3)}, {"t": np.array(1.7)}, t=np.array(-1.7)).cause == "sign"
+
+
+def test_rows_that_are_hit_several_times_are_told_apart(rng):
+    rows = np.array([0, 1, 1, 3, 3, 3, 4])
+    d = rng.normal(size=(7, 3))
+    right, wrong = np.zeros((6, 3)), np.zeros((6, 3))
+    np.add.at(right, rows, d)
+    wrong[rows] = d
+    finding = only({"E": rng.normal(size=(6, 3))}, {"E": right}, E=wrong)
+    assert finding.cause == "accumulation" and finding.evidence["indices"] == [1, 3]
+    assert "np.add.at" in finding.message
+
+
+def test_a_symmetric_part_and_an_own_value_are_named(rng):
+    W, alpha = rng.normal(size=(4, 4)), 1 + rng.random(5)
+    n = rng.normal(size=(4, 4))
+    assert only({"W": W}, {"W": n}, W=(n + n.T) / 2).cause == "transpose"
+    right = {"alpha": rng.normal(size=5), "U": rng.normal(size=(5, 2))}
+    params = {"alpha": alpha, "U": rng.normal(size=(5, 2))}
+    assert "itself" in only(params, right, alpha=right["alpha"] * alpha).message
+    finding = only(params, right, U=right["U"] / alpha[:, None])
+    assert finding.cause == "scale" and finding.evidence["other"] == "alpha"
+
+
+def test_entries_that_were_left_zero_around_a_block_are_told(rng):
+    n = rng.normal(size=(6, 6))
+    finding = only({"c": n}, {"c": n}, c=np.pad(n[1:-1, 1:-1], 1))
+    assert finding.cause == "indexing" and "analytic = 0 in 20 entries" in finding.message
+
+
+def test_the_same_sum_means_a_wrong_axis_for_a_bias_only(rng):
+    params = {"W": rng.normal(size=(3, 5)), "b": rng.normal(size=5)}
+    right = {"W": rng.normal(size=(3, 5)), "b": rng.normal(size=5)}
+    moved = right["b"] + np.array([0.3, -0.1, 0.4, -0.35, -0.25])
+    assert only(params, right, b=moved).cause == "reduction"
+    assert only({"k": params["b"]}, {"k": right["b"]}, k=moved).cause == "indexing"

@@ -9,6 +9,7 @@ forward order the origin is told from what is wrong only through it (:mod:`gradp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from gradproof.check.diagnosis.parts import explain_parts
 from gradproof.check.diagnosis.rounding import explain_approximation, explain_rounding, norm_clipped
 from gradproof.check.diagnosis.tensor import Tensor
 from gradproof.check.diagnosis.values import explain_values
-from gradproof.check.diagnosis.wording import message, worst
+from gradproof.check.diagnosis.wording import either, message, worst
 from gradproof.check.report import Finding
 
 __all__ = ["Tensor", "diagnose"]
 
+TOLD = ("accumulation", "indexing")  # which part of a tensor is wrong tells these as well as anything does
 DOUBTFUL = 0.85  # certainty up to which other points are looked at
 CONVINCING = 3  # entries that could have refuted a short explanation, so that no longer one need be tried
 
@@ -71,8 +73,8 @@ def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int
         return [at_kink(tensor)]
     approximation = explain_approximation(tensor)
     if approximation is not None:
-        return [*explain_rounding(tensor), approximation]
-    found = list(explain_values(tensor, dimensions))
+        return [*(e for e in explain_rounding(tensor) if e.certainty > DOUBTFUL), approximation]
+    found = list(explain_values(tensor, dimensions, tensors))
     found += explain_rounding(tensor)
     if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):
         found += explain_arrangement(tensor, tensors)
@@ -112,10 +114,15 @@ def _experiment(cases: Sequence[Case], laboratory: Comparing) -> None:
     for case in reversed(cases):
         if case.role not in ("own", "flow") or case.settled is not None:
             continue
-        statement = worst(case) if case.best is None else case.best.statement
+        statement = worst(case, False) if case.best is None else case.best.statement
         chosen = _chosen(case, cases, statement)
-        if chosen.certainty <= DOUBTFUL or case.tensor.a.size == 1:
-            case.settled = settle(case, cases, statement, laboratory)
+        if chosen.cause in TOLD or (chosen.certainty > DOUBTFUL and case.tensor.a.size > 1):
+            continue
+        case.settled = settle(case, cases, statement, laboratory)
+        alone = [other for other in cases if other.tensor.is_wrong and other.layer <= case.layer] == [case]
+        if case.settled is None and alone and chosen.cause == "derivative" and chosen.certainty < 0.6:
+            plain = worst(case) if case.best is None else statement
+            case.settled = explain_own(replace(case, explanations=[]), plain)
 
 
 def _as_clipping(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Explanation:
@@ -132,7 +139,7 @@ def _as_clipping(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Expl
 
 def _said(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Finding:
     rivals = [e.cause for e in case.explanations if e is not chosen and e.cost <= chosen.cost + 2]
-    candidates = [c for c in dict.fromkeys([*chosen.candidates, *rivals]) if c != chosen.cause]
+    candidates = [c for c in dict.fromkeys([*chosen.candidates, *rivals]) if c not in (chosen.cause, "unknown")]
     evidence: dict[str, Any] = {key: value for key, value in chosen.evidence.items() if value is not None}
     confidence = chosen.confidence
     if rivals and any(cause != chosen.cause for cause in rivals):
@@ -142,7 +149,7 @@ def _said(chosen: Explanation, case: Case, cases: Sequence[Case]) -> Finding:
     together = _together(chosen, case, cases)
     text = message(case, cases, chosen.statement, chosen.hint + together)
     if candidates and chosen.certainty < 0.9 and chosen.cause != "unknown":
-        text += f" It could also be: {', '.join(candidates)}."
+        text += f" It could also be {either(candidates)}."
     return Finding(chosen.cause, case.tensor.name, text, float(np.clip(confidence, 0, 1)), evidence)
 
 

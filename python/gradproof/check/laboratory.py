@@ -91,6 +91,7 @@ class Laboratory:
                     moved = (right[1][tensor] - left[1][tensor]) / (2 * h)
             n = (4 * slopes[0] - slopes[1]) / 3
             u = abs(slopes[0] - slopes[1]) + NOISE * sigma / h
-            rows.append((float(np.sum(gradient * moved)), n, u))
-        a, n, u = np.array(rows).T
-        return Comparison(a, n, u) if np.all(np.isfinite(a + n + u)) else None
+            along = float(np.sum(there.x(tensor) * np.asarray(moved, np.float64)))
+            rows.append((float(np.sum(gradient * moved)), n, u, along))
+        a, n, u, x = np.array(rows).T
+        return Comparison(a, n, u, x) if np.all(np.isfinite(a + n + u)) else None

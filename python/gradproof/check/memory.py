@@ -62,7 +62,7 @@ def _of_another_point(problem: Problem, wrong: Sequence[int], sigma: float, rng:
     problem.gradient()
     if first is None or second is None:
         return []
-    kept = [i for i in wrong if np.any(here[i]) and np.array_equal(first[i], here[i])]
+    kept = [i for i in wrong if not _at_bound(here[i]) and np.array_equal(first[i], here[i])]
     if not kept:
         return []
     names = [problem.parameters.names[i] for i in kept]
@@ -80,6 +80,11 @@ def _of_another_point(problem: Problem, wrong: Sequence[int], sigma: float, rng:
         "it returns something that was kept (a cache), or does not use its argument."
     )
     return [Finding("state", names[0], message, 0.9, {"function": "grad", "tensors": names, "constant": True})]
+
+
+def _at_bound(gradient: Array) -> bool:
+    """Whether all entries are zero, or clipped to one bound: they say nothing of the point."""
+    return not np.any(gradient) or (gradient.size > 1 and bool(np.ptp(np.abs(gradient)) == 0))
 
 
 def _slope_changes(problem: Problem, moves: dict[int, Array], sigma: float) -> bool:

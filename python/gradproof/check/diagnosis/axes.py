@@ -20,7 +20,7 @@ def explain_axes(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
         found = [*_constant(t), *_missing_mean(t), *found]
     yield from found
     if not found and not t.mostly_right:
-        yield from _same_total(t)
+        yield from _same_total(t, others)
 
 
 def _groups(t: Tensor) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -213,7 +213,7 @@ def _zeroed(t: Tensor, axis: int, where: list[int], support: int, evidence: dict
     return Explanation(cause, 4.5, support, statement, hint, evidence, None, 0.6, (other, "missing-term"))
 
 
-def _same_total(t: Tensor) -> Iterator[Explanation]:
+def _same_total(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
     """A sum over the wrong axis of a square array keeps the total."""
     total, spread = float(t.n.sum()), float(np.sqrt(np.sum(t.u**2)) + t.u.max())
     typical = float(np.sqrt(np.sum(t.r**2)))
@@ -225,4 +225,7 @@ def _same_total(t: Tensor) -> Iterator[Explanation]:
     ):
         statement = f"analytic and numeric have the same sum ({total:.6g}), but not the same entries"
         hint = "The values stand in the wrong places, or a sum over rows is one over columns"
-        yield Explanation("reduction", 7, 1, statement, hint, {"sum": total}, 1.0, 0.6, ("indexing",))
+        behind = any(len(other.shape) > 1 and other.shape[-1] == t.a.size for other in others)  # a bias
+        cause, rival = ("reduction", "indexing") if behind else ("indexing", "reduction")
+        flow = 1.0 if behind else None
+        yield Explanation(cause, 7, 1, statement, hint, {"sum": total}, flow, 0.6, (rival,))

@@ -16,11 +16,12 @@ SLACK = 1e-4  # what is left of a tensor that is as good as zero may show by thi
 
 @dataclass(frozen=True)
 class Comparison:
-    """Slopes along random directions: under test, measured, and the uncertainty of that."""
+    """Slopes along random directions: under test, measured, the uncertainty of that; and the parameters along them."""
 
     a: Array
     n: Array
     u: Array
+    x: Array
 
     @property
     def telling(self) -> bool:
@@ -31,6 +32,15 @@ class Comparison:
     def error(self) -> float:
         """Relative size of the mismatch."""
         return float(np.linalg.norm(self.a - self.n) / max(float(np.linalg.norm(self.n)), 1e-300))
+
+    @property
+    def penalty_only(self) -> bool:
+        """Whether the measured gradient is in proportion to the parameters: nothing but their L2 penalty is left."""
+        size = float(np.dot(self.x, self.x))
+        if self.a.size < 2 or not size:
+            return False
+        k = float(np.dot(self.n, self.x)) / size
+        return bool(np.all(np.abs(self.n - k * self.x) <= 3 * self.u + SLACK * np.max(np.abs(self.n))))
 
     def factor(self, slack: float = SLACK) -> float | None:
         """The c of ``a = c n``, if there is one: 1 if they match, 0 if nothing is left of `a`."""

@@ -118,7 +118,7 @@ def _symmetric(bench: _Bench, statement: str) -> Explanation | None:
         there = bench.at({i: (theta + theta.swapaxes(-1, -2)) / 2})
         if there is not None and there.factor(bench.slack) == 1.0:
             name = case.tensor.name
-            text = f"{statement}; where {name} is symmetric, it is right"
+            text = f"{statement}; with {name} made symmetric it is right"
             hint = f"{name} is not transposed on the way back, or once too often"
             return Explanation("transpose", 4, there.a.size, text, hint, {"other": name}, None, 0.9)
     return None
@@ -133,7 +133,7 @@ def _ones(bench: _Bench, statement: str) -> Explanation | None:
         there = bench.at({i: np.ones(theta.shape)})
         if there is not None and there.factor(bench.slack) == 1.0:
             name = case.tensor.name
-            text = f"{statement}; where {name} is 1, it is right"
+            text = f"{statement}; with {name} set to 1 it is right"
             hint = f"The factor {name} is left out, or applied twice"
             return Explanation("scale", 4, there.a.size, text, hint, {"other": name}, None, SURE, ("missing-term",))
     return None
@@ -151,6 +151,11 @@ def _groups(cases: Sequence[Case], place: int) -> Iterator[tuple[int, ...]]:
         members = tuple(i for i in others if cases[i].layer == layer)
         if len(members) > 1:
             yield members
+    names = {i: cases[i].tensor.name for i in others}
+    for suffix in dict.fromkeys(name[1:] for name in names.values() if len(name) > 1):  # Wr, Ur and br
+        members = tuple(i for i in others if names[i][1:] == suffix)
+        if 1 < len(members) < len(others):
+            yield members
 
 
 def _parts(bench: _Bench, statement: str) -> Explanation | None:
@@ -160,7 +165,7 @@ def _parts(bench: _Bench, statement: str) -> Explanation | None:
     stirring = False
     for group in _groups(bench.cases, bench.place):
         there = bench.at({i: TINY * _theta(bench.cases[i]) for i in group})
-        if there is None or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(base.n):
+        if there is None or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(base.n) or there.penalty_only:
             continue
         c = there.factor(bench.slack)
         if all(bench.cases[i].layer > bench.case.layer for i in group) and np.linalg.norm(
@@ -173,11 +178,13 @@ def _parts(bench: _Bench, statement: str) -> Explanation | None:
         if c == 1.0:
             matches.append(group)
         elif c is not None and abs(c - 1) > 1e-2 and (there.a.size > 1 or c == 0.0):
-            return _other_part(bench, group, c, there.a.size, statement)
+            found = _other_part(bench, group, c, there.a.size, statement)
+            if found is not None:
+                return found
     if inert and not stirring:
         still = [i for group in inert if len(group) == 1 for i in group] or inert[0]
         names = _names(bench, still)
-        text = f"{statement}; analytic - numeric is the same where {names} {_are(still)} tiny"
+        text = f"{statement}; analytic - numeric stays the same with {names} made tiny"
         hint = f"The error does not come back through {names}: a term of the loss beside that is left out, or too many"
         others = ("accumulation", "regularization")
         return Explanation("missing-term", 4, base.a.size, text, hint, {"other": names}, None, SURE, others)
@@ -189,7 +196,7 @@ def _parts(bench: _Bench, statement: str) -> Explanation | None:
 def _part_through(bench: _Bench, groups: Sequence[tuple[int, ...]], statement: str) -> Explanation:
     """The wrong part goes through one of these; where such a tensor is huge, it is all there is."""
     names = _names(bench, groups[0])
-    text = f"{statement}; where {names} {_are(groups[0])} tiny, it is right"
+    text = f"{statement}; with {names} made tiny it is right"
     present = False
     for group in groups[:3]:
         there = bench.at({i: HUGE * _theta(bench.cases[i]) for i in group})
@@ -198,7 +205,7 @@ def _part_through(bench: _Bench, groups: Sequence[tuple[int, ...]], statement: s
         c = there.factor(4e-3)
         present = present or c is None
         if c is not None and abs(c) > 1e-2 and abs(c - 1) > 1e-2:
-            text = f"{text}; where {_names(bench, group)} {_are(group)} huge, analytic = {c:.4g} × numeric"
+            text = f"{text}, made huge analytic = {c:.4g} × numeric"
             evidence = {"other": names, "part": c}
             if abs(c + 1) < 1e-2:
                 hint = f"The part that comes through {names} has the wrong sign"
@@ -220,13 +227,9 @@ def _names(bench: _Bench, group: Sequence[int]) -> str:
     return " and ".join(bench.cases[i].tensor.name for i in group)
 
 
-def _are(group: Sequence[int]) -> str:
-    return "is" if len(group) == 1 else "are"
-
-
-def _other_part(bench: _Bench, group: tuple[int, ...], c: float, support: int, statement: str) -> Explanation:
+def _other_part(bench: _Bench, group: tuple[int, ...], c: float, support: int, statement: str) -> Explanation | None:
     names = _names(bench, group)
-    text = f"{statement}; where {names} {_are(group)} tiny, analytic = {'0' if c == 0 else f'{c:.4g} × numeric'}"
+    text = f"{statement}; with {names} made tiny analytic = {'0' if c == 0 else f'{c:.4g} × numeric'}"
     evidence: dict[str, object] = {"other": names, "part": c}
     if c == 0.0:
         if _grows(bench, group):
@@ -243,16 +246,27 @@ def _other_part(bench: _Bench, group: tuple[int, ...], c: float, support: int, s
     return _plain(bench, c, support, text, evidence)
 
 
-def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str, object]) -> Explanation:
-    """A factor that is constant at a special point only."""
-    if 0 < c < 1 and min(abs(c - 0.5), abs(c - 0.25)) > 1e-2:
-        hint = "Some of the equal parts of a sum (steps, rows) are left out"
-        return Explanation("missing-term", 5, support, text, hint, evidence, None, 0.65, ("accumulation", "scale"))
+def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str, object]) -> Explanation | None:
+    """A factor that is constant at a special point only; None if nothing is known to make it.
+
+    A gate, a mask or a derivative that is left out makes a round one there.
+    """
+    if not _is_round(c):
+        if not 0 < c < 2:
+            return None
+        hint = f"Some of the equal parts of a sum (steps, rows) are {'left out' if c < 1 else 'counted twice'}"
+        cause, other = ("missing-term", "accumulation") if c < 1 else ("accumulation", "missing-term")
+        return Explanation(cause, 5, support, text, hint, evidence, None, 0.65, (other, "scale"))
     if bench.case.role == "own":
         hint = "A factor that depends on the parameters is left out: a gate, a mask, a derivative"
         return Explanation("missing-term", 5, support, text, hint, evidence, None, 0.6, ("derivative", "scale", "mask"))
     hint = "A part of it has a wrong factor, or a factor that depends on the parameters is left out"
     return Explanation("scale", 5, support, text, hint, evidence, None, 0.6, ("derivative", "missing-term"))
+
+
+def _is_round(c: float) -> bool:
+    whole = abs(c) if abs(c) >= 1 else 1 / abs(c)
+    return abs(whole - round(whole)) < 1e-2 and (round(whole) <= 8 if abs(c) >= 1 else round(whole) in (2, 4))
 
 
 def _grows(bench: _Bench, group: Sequence[int]) -> bool:
@@ -266,24 +280,22 @@ def _grows(bench: _Bench, group: Sequence[int]) -> bool:
 def _linear(bench: _Bench, statement: str) -> Explanation | None:
     """Where the layer's parameters are small its units are linear, and a wrong derivative is a constant or none."""
     own = [i for i, case in enumerate(bench.cases) if case.layer == bench.case.layer]
+    seen = [i for i in own if bench.cases[i].tensor.is_wrong and i != bench.place]
     for members in (own, list(range(max(own) + 1))):
-        there = bench.at({i: SMALL * _theta(bench.cases[i]) for i in members}, STEP_SMALL)
-        c = None if there is None else there.factor(4e-3)
-        if (
-            there is None
-            or c is None
-            or there.a.size < 2
-            or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(bench.base.n)
-        ):
-            continue
-        if c != 0.0 and bench.base.error > 0.05:
+        changed = {i: SMALL * _theta(bench.cases[i]) for i in members}
+        found = bench.laboratory.compare(changed, [bench.place, *seen], STEP_SMALL)
+        for there in (found[i] for i in (bench.place, *seen) if i in found):
+            c = there.factor(4e-3)
+            fades = np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(bench.base.n)
+            if c is None or c == 0.0 or there.a.size < 2 or fades or bench.base.error < 0.05:
+                continue
             return _at_small(bench, members if members is own else [bench.place], there, c, statement)
     return None
 
 
-def _at_small(bench: _Bench, members: Sequence[int], there: Comparison, c: float, statement: str) -> Explanation:
+def _at_small(bench: _Bench, members: Sequence[int], there: Comparison, c: float, statement: str) -> Explanation | None:
     names = _names(bench, members) + (" and all before" if len(members) == 1 else "")
-    text = f"{statement}; where {names} {_are(members)} small, "
+    text = f"{statement}; with {names} made small "
     text += "it is right" if c == 1.0 else f"analytic = {c:.3g} × numeric"
     evidence: dict[str, object] = {"part": c}
     if c == 1.0 or min(abs(c - 4), abs(c - 0.25)) < 0.02:
@@ -329,7 +341,7 @@ def untangle(cases: Sequence[Case], laboratory: Comparing) -> None:
     c = None if there is None or there.a.size < 2 else there.factor()
     trusted = [cases[i] for i in right]
     if c is None:
-        first.settled = settle(first, cases, worst(first), laboratory, trusted)
+        first.settled = settle(first, cases, worst(first, False), laboratory, trusted)
     first.settled = first.settled or _cut_off(c, names, [cases[i].tensor.name for i in left])
 
 
@@ -359,7 +371,6 @@ def _cut_off(c: float | None, cut: str, left: Sequence[str]) -> Explanation:
     if abs(c + 1) < 1e-3:
         return Explanation("sign", 4, 3, f"{text}: analytic = -numeric", "A minus is lost", evidence, None, SURE)
     text = f"{text}: analytic = {c:.4g} × numeric"
-    hint = "A factor, or a derivative that is left out"
-    return Explanation(
-        "derivative" if abs(c - 4) < 1e-2 else "scale", 5, 3, text, hint, evidence, None, 0.6, ("derivative",)
-    )
+    scaled = _is_round(c) and abs(c - 4) > 1e-2
+    cause, other = ("scale", "derivative") if scaled else ("derivative", "scale")
+    return Explanation(cause, 5, 3, text, "A factor, or a derivative", evidence, None, 0.6, (other, "missing-term"))

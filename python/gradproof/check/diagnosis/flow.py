@@ -34,7 +34,7 @@ def explain_flow(case: Case, cases: Sequence[Case], statement: str) -> Explanati
         return _one_rank(case, cases, before, shown)
     if best is not None and best.certainty >= 0.7 and best.support >= 2:
         return best
-    if best is not None and best.cause == "accumulation" and len(before) == 1:
+    if best is not None and len(before) == 1 and best.cause in ("accumulation", "indexing", "unknown"):
         return best
     last = not any(c.layer > case.layer for c in cases)
     if _unbalanced(case):
@@ -45,7 +45,7 @@ def explain_flow(case: Case, cases: Sequence[Case], statement: str) -> Explanati
     masked = None if last else _units(case, layer, statement)
     if masked is not None:
         return masked
-    hint = "Probably a derivative, of an activation or a norm; a mask, a lost path or a transpose there look alike"
+    hint = "Probably the derivative of an activation or a norm"
     others = ("mask", "missing-term", "transpose", "reduction", "state")
     return Explanation("derivative", 8, 1, statement, hint, {}, None, DEFAULT, others)
 
@@ -126,7 +126,7 @@ def explain_own(case: Case, statement: str) -> Explanation:
     if case.best is not None:
         return case.best
     others = ("state", "missing-term", "accumulation", "indexing", "derivative")
-    hint = "Candidates: a stale or wrong input in its formula, a term of a sum left out, overwritten or counted twice"
+    hint = "Look for a wrong or stale input, or a term of a sum that is left out, overwritten or counted twice"
     return Explanation("unknown", 9, 0, statement, hint, {}, None, 0.4, others)
 
 

@@ -79,7 +79,7 @@ def layers_of(tensors: Sequence[Tensor]) -> list[int]:
             stem = "" if before is None else before.name.rpartition(".")[2].lower()
             named = last.startswith("b") or last in (stem, stem + "b", stem + "_b")  # b, bias, bh; a of A; kb of K
             if named and before is not None and len(tensor.shape) == 1 and len(before.shape) > 1:
-                key = keys[-1] if before.shape[-1] == tensor.shape[0] else key
+                key = keys[-1] if tensor.shape[0] in (before.shape[-1], before.shape[0]) else key
         keys.append(key)
     order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     return [order[key] for key in keys]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,9 +12,13 @@ from gradproof.check.diagnosis.fits import proportion, two_terms
 from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor
 
 
-def explain_values(tensor: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
+def explain_values(
+    tensor: Tensor, dimensions: Mapping[int, str], others: Sequence[Tensor] = ()
+) -> Iterator[Explanation]:
     """Explanations of ``a`` from ``n`` and the parameters, entry by entry."""
     one = [*_zero(tensor), *_absolute(tensor), *_factor(tensor, dimensions), *_penalty(tensor)]
+    if tensor.a.size == 1:
+        one += _number_of_others(tensor, others)
     yield from one
     if not one:
         yield from _two_penalties(tensor)
@@ -80,6 +84,24 @@ def _one_number(t: Tensor, c: float, evidence: dict[str, object]) -> Explanation
     hint = "One number does not tell a factor from a term that is left out"
     others = ("missing-term", "scale", "derivative", "sign")
     return Explanation("unknown", 3, 0, statement, hint, evidence, None, 0.5, others)
+
+
+def _number_of_others(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
+    """A factor that is another single parameter, or its exponential: of a rate in place of its logarithm."""
+    fit = proportion(t.a, t.n, t.u)
+    if fit is None:
+        return
+    for other in (other for other in others if np.size(other.theta) == 1):
+        x = float(np.ravel(other.theta)[0])
+        for words, value in ((f"{other.name}", x), (f"exp({other.name})", float(np.exp(x)))):
+            for sign, verb in ((1, "too many"), (-1, "missing")):
+                factor = value**sign if value else 0.0
+                if factor and abs(factor - 1) > 1e-4 and abs(fit[0] - factor) <= max(2 * fit[1], 1e-7 * abs(factor)):
+                    statement = f"analytic = numeric {'×' if sign > 0 else '/'} {words} ({shown(fit[0])} ×)"
+                    hint = f"A factor {words} is {verb}, as between a number and its logarithm"
+                    evidence = {"factor": fit[0], "other": other.name}
+                    yield Explanation("scale", 2.8, 2, statement, hint, evidence, None, 0.9, ("derivative",))
+                    return
 
 
 def _terms(t: Tensor) -> Iterator[tuple[str, str, Array]]:

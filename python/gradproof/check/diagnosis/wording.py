@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from gradproof.check.diagnosis.origin import Case
 
-SMALL = 1e-6  # a relative error below this looks like an approximation
-
 
 def message(case: Case, cases: Sequence[Case], statement: str, hint: str) -> str:
     """The finding of one tensor."""
@@ -18,8 +16,8 @@ def message(case: Case, cases: Sequence[Case], statement: str, hint: str) -> str
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def worst(case: Case) -> str:
-    """The mismatch in numbers, where no pattern is known."""
+def worst(case: Case, final: bool = True) -> str:
+    """The mismatch in numbers, where no pattern is known; `final` says that none is found."""
     import numpy as np
 
     t = case.tensor
@@ -32,13 +30,14 @@ def worst(case: Case) -> str:
     else:
         index = list(t.entries[place].index)
     a, n = t.a.ravel()[place], t.n.ravel()[place]
-    text = (
-        f"{int(t.wrong.sum())} of {t.count} entries are wrong, without a simple pattern; at {index} analytic {a:.6g}, "
+    count = int(t.wrong.sum())
+    many = (
+        f"all {count} entries are"
+        if count == t.count > 1
+        else f"{count} of {t.count} entries {'is' if count == 1 else 'are'}"
     )
-    text += f"numeric {n:.6g} ± {t.u.ravel()[place]:.1g}"
-    if abs(a - n) < SMALL * max(abs(a), abs(n)):
-        text += ". So small an error looks like an approximation or a wrong constant; rtol= raises the bar"
-    return text
+    pattern = ", without a simple pattern" if final else ""
+    return f"{many} wrong{pattern}; at {index} analytic {a:.6g}, numeric {n:.6g} ± {t.u.ravel()[place]:.1g}"
 
 
 def _proof(case: Case, cases: Sequence[Case]) -> str:
@@ -51,15 +50,14 @@ def _proof(case: Case, cases: Sequence[Case]) -> str:
             return f"What flows back into its layer is right, because {proofs}: look at its own formula only."
         return ""
     behind = _names([c for c in cases if c.layer > case.layer and c.tensor.proved_right])
-    spoilt = _names([c for c in cases if c.origin is case.tensor])
+    through = [c for c in cases if c.origin is case.tensor]
+    spoilt = f"{_names(through)} {'is' if len(through) == 1 else 'are'} wrong only through this." if through else ""
     text = ""
     if behind:
-        text = f"All behind it ({behind}) is right: look at the step back from there to {case.tensor.name}."
+        text = f"What is behind it ({behind}) is right: look at the step back from there to {case.tensor.name}."
     elif not any(c.layer > case.layer for c in cases):
         text = f"It is nearest to the loss: look at the loss's own gradient, and the step back to {case.tensor.name}."
-    if spoilt:
-        text += f" {spoilt}: wrong only through this." if text else f"{spoilt}: wrong only through this."
-    return text
+    return f"{text} {spoilt}".strip()
 
 
 def _names(cases: Sequence[Case], last: bool = False) -> str:
@@ -68,3 +66,8 @@ def _names(cases: Sequence[Case], last: bool = False) -> str:
         names = names[-2:]
         return f"{names[-1]} matches" if len(names) == 1 else f"{' and '.join(names)} match" if names else ""
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+
+
+def either(causes: Sequence[str]) -> str:
+    """ "mask, transpose or state"."""
+    return causes[0] if len(causes) == 1 else f"{', '.join(causes[:-1])} or {causes[-1]}"

@@ -1,0 +1,139 @@
+"""What one point does not tell of a mistake is asked of both functions at other points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+
+Parameters = dict[str, np.ndarray]
+Both = Callable[[Parameters], tuple[float, Parameters]]
+
+
+def block(rng, wrong: str = "") -> tuple[Both, Parameters]:
+    """tanh, then a block x + tanh(x V) U, then squares."""
+    X, Y = rng.normal(size=(9, 3)), rng.normal(size=(9, 4))
+    params = {"W": rng.normal(size=(3, 4)), "V": rng.normal(size=(4, 4)), "U": rng.normal(size=(4, 4))}
+
+    def both(p):
+        x = np.tanh(X @ p["W"])
+        h = np.tanh(x @ p["V"])
+        e = x + h @ p["U"] - Y
+        d = 2 * e / e.size
+        dv = (d @ (p["U"] if wrong == "U not transposed" else p["U"].T)) * (1 - h * h)
+        skip = {"no skip": 0, "skip twice": 2, "skip negated": -1}.get(wrong, 1) * d
+        dx = skip + (0 if wrong == "no branch" else 1) * dv @ p["V"].T
+        slope = {"no derivative": 1.0, "1 - x": 1 - x}.get(wrong, 1 - x * x)
+        return float((e * e).mean()), {"W": X.T @ (dx * slope), "V": x.T @ dv, "U": h.T @ d}
+
+    return both, params
+
+
+def check(both: Both, params: Parameters, **keywords) -> gp.GradientReport:
+    return gp.check_gradients(lambda p: both(p)[0], lambda p: both(p)[1], params, progress=False, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tensor", "cause", "said"),
+    [
+        ("no skip", "W", "missing-term", "does not come through"),
+        ("skip twice", "W", "accumulation", "counted twice"),
+        ("skip negated", "W", "sign", "wrong sign"),
+        ("no branch", "W", "missing-term", "What comes through V"),
+        ("U not transposed", "V", "transpose", "with U made symmetric it is right"),
+        ("no derivative", "W", "derivative", "made small it is right"),
+        ("1 - x", "W", "derivative", "made small it is right"),
+    ],
+)
+def test_the_part_that_is_wrong_is_found(rng, wrong, tensor, cause, said):
+    report = check(*block(rng, wrong))
+    first = report.findings[0]
+    assert (first.tensor, first.cause) == (tensor, cause), first.message
+    assert said in first.message
+
+
+def test_without_a_mistake_nothing_is_tried(rng):
+    both, params = block(rng)
+    seen: list[float] = []
+
+    def loss(p):
+        seen.append(min(float(np.abs(a).max()) for a in p.values()))
+        return both(p)[0]
+
+    assert gp.check_gradients(loss, lambda p: both(p)[1], params, progress=False).ok
+    assert min(seen) > 0.1
+
+
+def recurrent(rng, wrong: str = "") -> tuple[Both, Parameters]:
+    """A gate z and a candidate c over four steps; `wrong` in the gate only."""
+    X, Y = rng.normal(size=(4, 5, 3)), rng.normal(size=(5, 4))
+    params = {name: rng.normal(size=(3 if name[0] == "W" else 4, 4)) / 2 for name in ("Wz", "Uz", "Wc", "Uc", "V")}
+
+    def both(p):
+        h, kept = np.zeros((5, 4)), []
+        for x in X:
+            z, c = 1 / (1 + np.exp(-x @ p["Wz"] - h @ p["Uz"])), np.tanh(x @ p["Wc"] + h @ p["Uc"])
+            kept.append((x, h, z, c))
+            h = (1 - z) * h + z * c
+        e = h @ p["V"] - Y
+        g = {name: np.zeros_like(value) for name, value in p.items()}
+        g["V"] = h.T @ e
+        dh = e @ p["V"].T
+        for x, h, z, c in kept[::-1]:
+            dz, dc = dh * (c - h) * z * (1 - z), dh * z * (1 - c * c)
+            dz = {"sign": -dz, "doubled": 2 * dz}.get(wrong, dz)
+            for name, d in (("z", dz), ("c", dc)):
+                g["W" + name] += x.T @ d
+                g["U" + name] += h.T @ d
+            dh = dh * (1 - z) + dz @ p["Uz"].T + dc @ p["Uc"].T
+        return float((e * e).sum() / 2), g
+
+    return both, params
+
+
+@pytest.mark.parametrize(("wrong", "cause"), [("sign", "sign"), ("doubled", "scale")])
+def test_the_origin_in_a_recurrent_network_comes_first(rng, wrong, cause):
+    report = check(*recurrent(rng, wrong))
+    first = report.findings[0]
+    assert first.tensor in ("Wz", "Uz") and first.cause == cause, first.message
+    assert report.culprits[0] == first.tensor and set(report.culprits) == {"Wz", "Uz", "Wc", "Uc"}
+    assert {f.evidence["origin"] for f in report.findings if f.cause == "upstream"} == {first.tensor}
+
+
+def test_a_constant_that_is_missing_from_one_number_is_told_from_a_factor():
+    def found(gradient):
+        report = gp.check_gradients(lambda t: float(np.exp(t) + 3 * t), gradient, np.array(0.7), progress=False)
+        return report.findings[0].cause
+
+    assert found(lambda t: np.exp(t)) == "missing-term"
+    assert found(lambda t: 1.7318 * (np.exp(t) + 3)) == "scale"
+    assert found(lambda t: -(np.exp(t) + 3)) == "sign"
+
+
+def test_a_loss_that_has_no_values_elsewhere_and_a_small_budget_do_no_harm(rng):
+    both, params = block(rng, "no skip")
+
+    def loss(p):
+        if any(np.abs(a - params[name]).max() > 0.5 for name, a in p.items()):
+            raise ValueError("too far")
+        return both(p)[0]
+
+    report = gp.check_gradients(loss, lambda p: both(p)[1], params, progress=False)
+    assert report.culprits == ["W"] and not any("too small" in note for note in report.notes)
+    short = check(both, params, max_evaluations=report.evaluations + 20)
+    assert short.evaluations <= report.evaluations + 20 and short.culprits == ["W"]
+    gradient = both(params)[1]
+    given = gp.check_gradients(lambda p: both(p)[0], gradient, params, progress=False)
+    assert given.culprits == ["W"]
+
+
+def test_a_gradient_that_is_clipped_everywhere_is_not_taken_for_one_that_was_kept(rng):
+    x = 1 + rng.random(4)
+    signs = np.array([1.0, -1.0, 1.0, 1.0])
+    report = gp.check_gradients(
+        lambda x: float(np.sum(signs * x**3)), lambda x: np.clip(3 * signs * x**2, -0.02, 0.02), x, progress=False
+    )
+    assert report.findings[0].cause == "clipping", report.findings[0].message
