@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof.check.handed import Handed
 from gradproof.check.tree import Parameters
 
 Array = NDArray[Any]
@@ -31,7 +32,7 @@ class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error
     """``max_evaluations`` or ``max_seconds`` is used up; what is known so far is still good."""
 
 
-class Problem:
+class Problem(Handed):
     """A loss, its gradient and a point.
 
     Parameters
@@ -53,8 +54,6 @@ class Problem:
     failures : dict
         For ``(tensor, index)`` of entries at whose shifted points the loss raised: the first displacement and the
         exception, as text.
-    disturbed : set of str
-        ``"loss"`` and ``"grad"``, if they wrote into what they were given; `disturbances` names the tensors.
     aliased : list of (int, int)
         Tensors whose gradients, as returned at first, start at the same memory.
     interrupted : bool
@@ -75,15 +74,13 @@ class Problem:
         if not callable(loss):
             raise TypeError(f"loss: got {type(loss).__name__}, expected a callable")
         self.loss = loss
-        self.parameters = params if isinstance(params, Parameters) else Parameters(params)
+        super().__init__(params if isinstance(params, Parameters) else Parameters(params))
         self.grad = grad
         self.given = None if callable(grad) else self.parameters.gradient(grad)
         self.single = [array.dtype.itemsize == 4 for array in self.parameters.arrays]
         self.evaluations = 0
         self.gradients = 0
         self.failures: dict[tuple[int, int], tuple[float, str]] = {}
-        self.disturbed: set[str] = set()
-        self.disturbances: set[str] = set()
         self.returns_single = False
         self.max_evaluations = math.inf if max_evaluations is None else max_evaluations
         self.started = time.monotonic()
@@ -95,11 +92,6 @@ class Problem:
         self._magnitudes: dict[int, Float64Array] = {}
         self._pause = max(LOOK_EVERY, sum(self.parameters.sizes) // LOOK_SHARE)
         self._next_look = self._pause
-        self._afresh()
-
-    def _afresh(self) -> None:
-        self.structure, self.working = self.parameters.working()
-        self._flat: list[Any] = [a.reshape(-1) if a.flags.c_contiguous else a.flat for a in self.working]
 
     # The point
 
@@ -312,57 +304,7 @@ class Problem:
         finally:
             self._restore(range(len(self.working)))
 
-    # The state of the arrays handed out
-
-    def intact(self, suspect: str) -> bool:
-        """Whether the arrays handed out hold the point; if not, `suspect` is blamed and they are restored."""
-        pairs = zip(self.working, self.parameters.arrays, strict=True)
-        changed = [tensor for tensor, (mine, pristine) in enumerate(pairs) if not _same(mine, pristine)]
-        if not changed and self._same_structure():
-            return True
-        for tensor in changed:
-            self._blame(suspect, tensor)
-        self.disturbed.add(suspect)
-        self._afresh()
-        return False
-
-    def _same_structure(self) -> bool:
-        """Whether the containers still hold the arrays they held."""
-        try:
-            arrays = Parameters.leaves_of(self.structure)
-        except RecursionError:
-            return False
-        return len(arrays) == len(self.working) and all(
-            isinstance(array, np.ndarray) and np.may_share_memory(array, mine) and array.shape == mine.shape
-            for array, mine in zip(arrays, self.working, strict=True)
-            if mine.size
-        )
-
-    def _argument(self) -> Any:
-        if self.disturbed:
-            self._afresh()
-        return self.structure
-
-    def _blame(self, suspect: str, tensor: int) -> None:
-        self.disturbed.add(suspect)
-        self.disturbances.add(self.parameters.names[tensor])
-
-    def _restore(self, tensors: Iterable[int]) -> None:
-        if self.disturbed:
-            self._afresh()
-            return
-        for tensor in tensors:
-            self.working[tensor][...] = self.parameters.arrays[tensor]
-
-    def _move(self, moves: Mapping[int, Array], h: float) -> dict[int, Float64Array]:
-        if self.disturbed:
-            self._afresh()
-        displacements = {}
-        for tensor, move in moves.items():
-            mine, pristine = self.working[tensor], self.parameters.arrays[tensor]
-            mine[...] = pristine + h * move
-            displacements[tensor] = np.subtract(mine, pristine, dtype=np.float64)
-        return displacements
+    # What comes back
 
     def _failed(self, entry: tuple[int, int], t: float, error: Exception) -> float:
         self.failures.setdefault(entry, (t, f"{type(error).__name__}: {error}"))
@@ -414,13 +356,6 @@ def _aliased(leaves: Sequence[Any]) -> list[tuple[int, int]]:
             other = first.setdefault(leaf.__array_interface__["data"][0], i)
             found += [(other, i)] if other != i else []
     return found
-
-
-def _same(a: Array, b: Array) -> bool:
-    """Equal bit for bit, as far as numbers show: NaN equals NaN."""
-    if np.array_equal(a, b):
-        return True
-    return bool(np.array_equal(a, b, equal_nan=True))
 
 
 def scales(array: Array) -> Float64Array:

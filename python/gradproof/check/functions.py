@@ -26,8 +26,9 @@ from gradproof.check.opinion import in_words, second_opinions
 from gradproof.check.probe import Block
 from gradproof.check.progress import Progress
 from gradproof.check.report import Finding, GradientError, GradientReport
+from gradproof.check.reservations import doubt_blind, doubt_outliers
 from gradproof.check.shards import measure_sharded
-from gradproof.check.tensor_report import Status, TensorReport, Verdict
+from gradproof.check.tensor_report import TensorReport, Verdict
 
 Float64Array = NDArray[np.float64]
 Tasks = Sequence[tuple[int, NDArray[np.intp]]]
@@ -35,9 +36,6 @@ Tasks = Sequence[tuple[int, NDArray[np.intp]]]
 AUTO_EVALUATIONS: Final = 200_000  # the budget of "auto" when none is given
 PER_ENTRY: Final = 10  # evaluations per entry that "auto" wants to afford, so that wrong entries can be looked at
 CHUNK: Final = 64  # entries of a tensor measured in a row when the budget may end before all are
-SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
-FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
-SLIGHT: Final = 0.02  # of an entry, or of the typical one of its tensor
 NEARBY_ENTRIES: Final = 12  # per tensor at the nearby point
 EXPERIMENTS: Final = 500  # evaluations for the diagnosis of a failure, or as many as the check itself took
 
@@ -60,8 +58,8 @@ def check_gradients(
 ) -> GradientReport:
     """Hold a gradient against measured slopes of the loss. No tolerance is asked for: it is measured.
 
-    Parameters are moved by up to a quarter of their size, a few together by a little more, and by up to four times their
-    size only where the loss shows too little nearer.
+    Parameters are moved by up to a quarter of their size, many together by a little more, and by up to four times
+    their size only where the loss shows too little nearer.
 
     Parameters
     ----------
@@ -315,10 +313,10 @@ class _Check:
         parameters = self.problem.parameters
         tensors = []
         effects = [np.abs(a.ravel()) * self.problem.scales(t).ravel() for t, a in enumerate(analytic)]
-        _doubt_blind(effects, analytic, measured)
+        doubt_blind(effects, analytic, measured)
         for a, m, single in zip(analytic, measured, self.problem.single, strict=True):
             if single:
-                _doubt_outliers(a, m)
+                doubt_outliers(a, m)
         for name, shape, a, m in zip(parameters.names, parameters.shapes, analytic, measured, strict=True):
             tensor = TensorReport(name, shape, a, m.numeric, m.uncertainty, m.status)
             if tensor.checked < tensor.size and not sampled and not tensor.mismatched:
@@ -345,40 +343,12 @@ class _Check:
             )
 
 
-def _doubt_blind(
-    effects: Sequence[Float64Array], analytic: Sequence[Float64Array], measured: Sequence[Measured]
-) -> None:
-    """Leave entries open of which the measurement did not see anything, unless their effect is small beside others'."""
-    largest = max((float(np.max(effect, initial=0.0)) for effect in effects), default=0.0)
-    for effect, a, m in zip(effects, analytic, measured, strict=True):
-        blind = m.uncertainty > np.maximum(np.abs(a.ravel()), np.abs(m.numeric))
-        m.status[blind & (effect > SMALL * largest) & (m.status == Status.MATCH)] = Status.UNRESOLVED
-
-
-def _doubt_outliers(analytic: Float64Array, measured: Measured) -> None:
-    """Leave single entries of a tensor open that are off by no more than others which kinks nearby explain.
-
-    In float32 a step that noise allows goes over many kinks. Most show; where they hide, in few entries of many, these
-    are not off by more than others are where they were seen.
-    """
-    wrong = np.isin(measured.status, (Status.MISMATCH, Status.KINK_MISMATCH))
-    if not 0 < np.count_nonzero(wrong) <= FEW * wrong.size:
-        return
-    off = np.abs(analytic.ravel() - measured.numeric)
-    seen = off[np.isin(measured.status, (Status.MATCH, Status.KINK))]
-    doubtful = wrong & (off <= 3 * np.max(seen, initial=0.0))
-    rms = math.sqrt(float(np.mean(np.square(analytic, dtype=np.float64))))
-    small = off <= SLIGHT * np.maximum(np.abs(analytic.ravel()), rms)  # by then that is an uncertainty like any other
-    measured.status[doubtful] = np.where(small, Status.MATCH, Status.UNRESOLVED)[doubtful]
-    measured.uncertainty[doubtful] = np.maximum(measured.uncertainty[doubtful], off[doubtful])
-
-
 def _why_unresolved(noise: Noise) -> str:
     if noise.staircase:
         return (
-            f"The loss moves in steps of about {4 * noise.sigma:.1g}, between which its derivative is 0: a gradient that "
-            "goes straight through a rounding, a count or an accuracy has nothing to compare with. Leave the rounding "
-            "out for the check."
+            f"The loss moves in steps of about {4 * noise.sigma:.1g}, between which its derivative is 0: a gradient "
+            "that goes straight through a rounding, a count or an accuracy has nothing to compare with. Leave the "
+            "rounding out for the check."
         )
     hint = "compute the loss in float64" if noise.single else "subtract what is constant or large in it"
     return f"The loss is repeatable to about {noise.sigma:.1g} only, which hides smaller slopes: {hint}."
