@@ -65,8 +65,6 @@ class StructuredPass {
     typename LossDifference<T>::Beside beside_loss;
   };
 
-  T step_of(const Seed& seed) const { return probes_.steps[probes_.single_step ? 0 : seed.place]; }
-
   // How far one changed column stays one: up to op `spread`, where it is column `at`.
   struct Way {
     std::size_t spread;
@@ -121,11 +119,15 @@ class StructuredPass {
     Lanes& lanes = scratch.column_lanes;
     lanes.assign(scratch.parameters.data(), scratch.kinks.data());
     const Seed* seeds = scratch.seeds.data() + first;
+    const T common = scheme_ == Scheme::tangent ? T(1) : probes_.steps[0];
+    const bool own_steps = scheme_ != Scheme::tangent && !probes_.single_step;
     for (Index s = 0; s < m; ++s) {
       T* d = scratch.column.data() + s * count;
       const T* row = factors + s * op.n_in;
-      for (Index k = 0; k < count; ++k) d[k] = seeds[k].row < 0 ? T(1) : row[seeds[k].row];
-      for (Index k = 0; k < count && scheme_ != Scheme::tangent; ++k) d[k] *= step_of(seeds[k]);
+      for (Index k = 0; k < count; ++k) {
+        const T step = own_steps ? probes_.steps[seeds[k].place] : common;
+        d[k] = seeds[k].row < 0 ? step : step * row[seeds[k].row];
+      }
       for (Index k = 0; k < count && scheme_ == Scheme::loss; ++k) d[k] += output[s * op.n_out];
       std::iota(&scratch.parameters[0] + s * count, &scratch.parameters[0] + (s + 1) * count, first);
       lanes.append(s, count);
@@ -146,17 +148,21 @@ class StructuredPass {
   std::vector<Run> leave_idle(Index count, bool whole, Scratch& scratch) const {
     const Index m = point_.m;
     T* d = scratch.column.data();
+    const bool by_lane = !whole && scheme_ != Scheme::loss;
     std::vector<std::uint8_t> active(static_cast<std::size_t>(count), !whole || scheme_ == Scheme::loss);
-    for (Index i = 0; whole && i < m * count; ++i) active[static_cast<std::size_t>(i % count)] |= d[i] != T(0);
+    for (Index s = 0; whole && s < m; ++s) {
+      for (Index k = 0; k < count; ++k) active[static_cast<std::size_t>(k)] |= d[s * count + k] != T(0);
+    }
     std::vector<Run> left;
+    Index* parameters = scratch.parameters.data();
     Index kept = 0;
     for (Index s = 0; s < m; ++s) {
-      const Index begin = kept;
+      const Index begin = kept, row = s * count;
       for (Index k = 0; k < count; ++k) {
-        const Index i = s * count + k;
-        const bool goes_on = active[static_cast<std::size_t>(k)] & (whole || scheme_ == Scheme::loss || d[i] != T(0));
-        d[kept] = d[i];
-        scratch.parameters[static_cast<std::size_t>(kept)] = scratch.parameters[static_cast<std::size_t>(i)];
+        const T value = d[row + k];
+        const bool goes_on = by_lane ? value != T(0) : active[static_cast<std::size_t>(k)] != 0;
+        d[kept] = value;
+        parameters[kept] = parameters[row + k];
         kept += goes_on;
       }
       if (kept > begin) left.push_back({s, begin, kept});
@@ -206,8 +212,8 @@ class StructuredPass {
     }
   }
 
-  // Fills the panel with what the changed column, start (lanes), makes of all features behind op `spread`, if that is dense, else in front of
-  // it. Returns the op that comes next.
+  // Fills the panel with what the changed column, start (lanes), makes of all features: behind op `spread` if that is dense,
+  // else in front of it. Returns the op that comes next.
   std::size_t spread(const Way& way, T* start, Scratch& scratch) const {
     const Plan& plan = point_.plan;
     const Lanes& lanes = scratch.lanes;

@@ -58,7 +58,9 @@ class LossDifference {
       side_by_side(scheme == Scheme::tangent, lanes, panel, beside);
       const double parts = has_labels(targets_.loss) ? 1 : static_cast<double>(n_);  // the mean is over all elements
       for (Index l = 0; l < stride; ++l) change[l] = static_cast<double>(beside.sum[static_cast<std::size_t>(l)]) / parts;
-      for (Index c = 0; c < n_ && near && scheme == Scheme::difference; ++c) near = all_tiny(panel + c * stride, stride, limit());
+      for (Index c = 0; near && scheme == Scheme::difference && c < n_; ++c) {
+        near = all_tiny(panel + c * stride, stride, limit());
+      }
     }
     if (near) return;
     beside.row.resize(static_cast<std::size_t>(n_));

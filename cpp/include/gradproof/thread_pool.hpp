@@ -11,8 +11,9 @@
 
 namespace gradproof {
 
-// Below this many multiplications a loop is not worth waking threads for: some 50 microseconds.
-constexpr double parallel_threshold = 5e5;
+// Below this many multiplications a loop is not worth waking threads for, which takes some 50 microseconds of a core that
+// has gone to sleep: some 200 microseconds.
+constexpr double parallel_threshold = 1.5e6;
 
 // The number of threads that loops may use: the affinity mask's size until set; at least 1.
 int thread_count();

@@ -38,7 +38,7 @@ def guard(point: Point, rng: np.random.Generator) -> tuple[Array, Array]:
         Indices into theta that were compared, and those of them where the two disagree beyond rounding.
     """
     theta = point.model.theta
-    picked, reach = [np.empty(0, np.int64)], [np.empty(0)]
+    picked, reach = [np.empty(0, np.int64)], []
     for entry in point.model.layout.slices:
         if entry.offset < point.first or not entry.size:
             continue
@@ -46,8 +46,8 @@ def guard(point: Point, rng: np.random.Generator) -> tuple[Array, Array]:
         count = min(ENTRIES, entry.size)
         chosen = np.arange(count) if count == entry.size else rng.integers(0, entry.size, count)
         picked.append(chosen + entry.offset)
-        reach.append(np.full(count, min(max(float(np.linalg.norm(own)) / entry.size**0.5, 2.0**-10), 1.0)))
-    entries, steps = np.concatenate(picked), np.concatenate(reach)
+        reach += [min(max((float(own.dot(own)) / entry.size) ** 0.5, 2.0**-10), 1.0)] * count
+    entries, steps = np.concatenate(picked), np.array(reach)
     wrong = np.flatnonzero(_disagree(point, entries, steps))
     if wrong.size:
         wrong = wrong[_disagree(point, entries[wrong], SMALLER * steps[wrong])]

@@ -16,9 +16,10 @@ from gradproof.check.guard import guard
 from gradproof.check.keywords import validate
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
-from gradproof.check.portions import Terms, measure_portions
+from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
+from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
-from gradproof.check.structured import PROPAGATED, SCHEMES, TEXTBOOK_STEP, Dropout, Point, Scheme, measure_at
+from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
 from gradproof.check.tensor_report import Status
 from gradproof.nn.model import Sequential
@@ -135,12 +136,15 @@ def check_model(
 
     reports, done = [], 0
     for count in counts:
+        if terms.stopped == INTERRUPTED:
+            break
         if count > done:
             subject = subject.copy() if subject is model else subject
             _burn_in(subject, X, y, count - done)
             done = count
         reports.append(check(subject, "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"))
-    if nearby or (nearby is None and gradient is None and has_python(model)):
+    wanted = nearby or (nearby is None and gradient is None and has_python(model))
+    if wanted and terms.stopped != INTERRUPTED:
         elsewhere = _nearby(subject, X, y, rng)
         there = None if elsewhere is None else check(elsewhere, "at a nearby point")
         if there is not None and there.mismatched:
@@ -228,7 +232,8 @@ class _Check:
 
     def report(self, label: str, seed: int) -> GradientReport:
         model = self.model
-        point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
+        with self.subject.unchanged():
+            point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
         self.value = point.value
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
@@ -237,12 +242,14 @@ class _Check:
         if verdict is None:
             measured = {part: self._measure(part, point) for part in self.parts}
             tensors, reports = self._compare(measured)
-            wrong = _wrong([tensors, *(report.tensors for report in reports.values())])
+            comparisons = [tensors, *(report.tensors for report in reports.values())]
+            wrong = _entries(comparisons, Status.MISMATCH, Status.KINK_MISMATCH)
+            vague = wrong[:0] if self.scheme in PROPAGATED else _entries(comparisons, Status.UNRESOLVED)
             if wrong.size:
                 verdict = self._repeats(INQUIRIES)
-                if verdict is None:
-                    measured = self._second_opinion(measured, wrong)
-                    tensors, reports = self._compare(measured)
+            if verdict is None and wrong.size + vague.size:
+                measured = self._reconsidered(measured, point, wrong, vague)
+                tensors, reports = self._compare(measured)
         if verdict is None:
             self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
             if "data" in self.parts:
@@ -305,26 +312,18 @@ class _Check:
         self.skipped = skipped if skipped.any() else None
         return measured
 
-    def _second_opinion(self, measured: dict[str, Measurement], wrong: Array) -> dict[str, Measurement]:
-        """Before an accusation. Propagated changes: from the model's own base point, where rounding may tip a maximum
-        over. With a step of the caller's choice: at that of the scheme; textbook quotients: at a quarter of theirs."""
-        point = Point(self.model, self.X, self.y, careful=False)
-        propagated = self.scheme in PROPAGATED and self.step is None
-        other = None
-        if not propagated and self.step is None:
-            other = TEXTBOOK_STEP[self.scheme, self.model.dtype.name] / 4
-        opinions = dict(measured)
-        for part, first in measured.items():
-            if part == "data":
-                second = measure_at(point, self.scheme, other, wrong)
-                joined = first[wrong].either(second) if propagated else first[wrong].widened(second)
-            elif propagated:
-                continue
-            else:
-                second = measure_penalty(self.model, len(point.X), self.scheme, other)
-                joined = first[wrong].widened(second[wrong])
-            opinions[part] = first.updated(wrong, joined)
-        return opinions
+    def _reconsidered(
+        self, measured: dict[str, Measurement], point: Point, wrong: Array, vague: Array
+    ) -> dict[str, Measurement]:
+        try:
+            with self.subject.unchanged():
+                return reconsidered(point, self.X, self.y, self.scheme, self.step, measured, wrong, vague)
+        except KeyboardInterrupt:  # what has been seen once only is no ground for an accusation
+            self.terms.stopped = INTERRUPTED
+            left = np.zeros(self.model.layout.size, bool) if self.skipped is None else self.skipped.copy()
+            left[wrong] = True
+            self.skipped = left
+            return measured
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
         gradient = self.subject.gradient((part,))
@@ -340,10 +339,11 @@ class _Check:
 
     def _findings(self, tensors: Mapping[str, TensorReport], cause: str | None = None) -> list[Finding]:
         """What the diagnosis makes of them; a cause that is known already replaces the one read from the pattern."""
-        found = findings_of(list(tensors.values()), [self.model.parameters[name] for name in tensors])
+        wrong = {name for name, tensor in tensors.items() if tensor.mismatched}
+        parameters = [self.model.parameters[name] for name in tensors] if wrong else []  # to read the pattern from
+        found = findings_of(list(tensors.values()), parameters)
         if cause is None:
             return found
-        wrong = {name for name, tensor in tensors.items() if tensor.mismatched}
         return [replace(finding, cause=cause) if finding.tensor in wrong else finding for finding in found]
 
     def _contract_broken(self) -> Verdict | None:
@@ -390,14 +390,13 @@ def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientRep
             yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
 
 
-def _wrong(comparisons: Sequence[Mapping[str, TensorReport]]) -> Array:
-    """Indices into theta of the entries that do not match in one of several comparisons."""
-    wrong: set[int] = set()
+def _entries(comparisons: Sequence[Mapping[str, TensorReport]], *wanted: Status) -> Array:
+    """Indices into theta of the entries that have one of these statuses in one of several comparisons."""
+    found: set[int] = set()
     for tensors in comparisons:
-        if any(tensor.mismatched for tensor in tensors.values()):
-            status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
-            wrong.update(np.flatnonzero((status == Status.MISMATCH) | (status == Status.KINK_MISMATCH)).tolist())
-    return np.array(sorted(wrong), np.int64)
+        status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
+        found.update(np.flatnonzero(np.isin(status, wanted)).tolist())
+    return np.array(sorted(found), np.int64)
 
 
 def _environment(seed: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ WORK: Final = 1e9  # multiplications of a portion: a few hundredths of a second
 LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, so that it can be interrupted
 ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
 STACKED: Final = 64  # entries of a portion in front of a Python layer
+INTERRUPTED: Final = "interrupted"  # why a check stopped
 
 
 @dataclass
@@ -95,7 +96,7 @@ def measure_portions(point: Point, scheme: Scheme, step: float | None, terms: Te
                 else:
                     terms.stopped = ""
     except KeyboardInterrupt:
-        terms.stopped = "interrupted"
+        terms.stopped = INTERRUPTED
     done = np.concatenate(places)
     skipped = np.ones(size, bool)
     skipped[done] = False
@@ -159,9 +160,12 @@ def _costs(point: Point) -> list[float]:
     segment = point.model.segments[-1]
     if not isinstance(segment, Plan):
         return []
-    ops = segment.ops
-    products = np.where(ops[:, 0] == Op.DENSE, ops[:, 1] * ops[:, 2], ops[:, 1]).astype(float)
-    behind = np.append(np.cumsum(products[::-1])[::-1], [0.0] * 3) + float(ops[-1, 2])
-    rows = np.where(ops[:, 0] == Op.DENSE, ops[:, 1], 1) + 1.0
-    cost = rows * ops[:, 2] * len(point.X) * (ROW + behind[3:])
-    return [float(cost[k]) for k in range(len(ops)) if ops[k, 3] >= 0]
+    ops: list[list[int]] = segment.ops.tolist()
+    behind = [ops[-1][2]] * 3  # of a row from an op on, the last op first
+    costs = []
+    for kind, n_in, n_out, weight, *_ in reversed(ops):
+        rows = n_in + 1 if kind == Op.DENSE else 2
+        if weight >= 0:
+            costs.append(rows * n_out * len(point.X) * (ROW + behind[-3]))
+        behind.append(behind[-1] + (n_in * n_out if kind == Op.DENSE else n_in))
+    return costs[::-1]

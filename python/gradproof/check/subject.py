@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ class Subject:
         self.model, self.X, self.y = model, X, y
         self.findings: list[Finding] = []
         self.has_python = has_python(model)
+        self._own = type(model).loss_and_gradient is Sequential.loss_and_gradient and not self.has_python
 
     def gradient(self, parts: tuple[str, ...]) -> Array:
         """The gradient that ``loss_and_gradient`` gives, the caller's own copy; the model stays as it was.
@@ -44,43 +47,56 @@ class Subject:
             If a subclass returns something else than a loss and a flat gradient.
         """
         model = self.model
-        if type(model).loss_and_gradient is Sequential.loss_and_gradient and not self.has_python:
+        if self._own:
             kept_gradient = model.gradient.copy()
             gradient = model.loss_and_gradient(self.X, self.y, parts=parts)[1]
             model.gradient[...] = kept_gradient
             return gradient
-        kept = model.gradient.copy(), model.theta.copy(), model.buffers.copy()
-        takes_parts = "parts" in inspect.signature(model.loss_and_gradient).parameters
-        if parts == PARTS:
-            returned = model.loss_and_gradient(self.X, self.y)
-        elif takes_parts:
-            returned = model.loss_and_gradient(self.X, self.y, parts=parts)
-        else:  # an override of the whole cost only; its parts are the model's own
-            returned = Sequential.loss_and_gradient(model, self.X, self.y, parts=parts)
-        gradient = _checked(returned, model)
-        changed = [
-            name
-            for name, now, before in zip(("theta", "buffers"), (model.theta, model.buffers), kept[1:], strict=True)
-            if not np.array_equal(now, before, equal_nan=True)
-        ]
-        for target, values in zip((model.gradient, model.theta, model.buffers), kept, strict=True):
-            target[...] = values
+        kept_gradient = model.gradient.copy()
+        with self.unchanged():
+            takes_parts = "parts" in inspect.signature(model.loss_and_gradient).parameters
+            if parts == PARTS:
+                returned = model.loss_and_gradient(self.X, self.y)
+            elif takes_parts:
+                returned = model.loss_and_gradient(self.X, self.y, parts=parts)
+            else:  # an override of the whole cost only; its parts are the model's own
+                returned = Sequential.loss_and_gradient(model, self.X, self.y, parts=parts)
+            gradient = _checked(returned, model)
+        model.gradient[...] = kept_gradient
+        return gradient
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever is written into the model meanwhile is put back, and said."""
+        if self._own:
+            yield
+            return
+        model = self.model
+        kept = {"theta": model.theta.copy(), "buffers": model.buffers.copy()}
+        try:
+            yield
+        finally:
+            changed = [n for n, before in kept.items() if not np.array_equal(getattr(model, n), before, equal_nan=True)]
+            for name in changed:
+                getattr(model, name)[...] = kept[name]
         if changed and not any(finding.cause == "state" for finding in self.findings):
             self.findings.append(
                 Finding(
                     "state",
                     None,
-                    f"loss_and_gradient changes the model's {' and '.join(changed)}: its answers depend on the order "
-                    f"of the calls. It was put back after each call.",
+                    f"A forward or backward pass changes the model's {' and '.join(changed)}: its answers depend on "
+                    f"the order of the calls. It was put back after each call.",
                 )
             )
-        return gradient
 
     def nondeterministic(self, parts: tuple[str, ...], repeats: int = REPEATS) -> Finding | None:
         """Evaluate loss and gradient again at the same point; a finding if the answers differ beyond rounding."""
         if not self.has_python:
             return None
-        losses = [self.model.loss(self.X, self.y, parts=("data",)) for _ in range(repeats)]
+        losses = []
+        for _ in range(repeats):
+            with self.unchanged():
+                losses.append(self.model.loss(self.X, self.y, parts=("data",)))
         if self._differ(np.array(losses)[:, None]):
             return self._finding("loss", {"smallest": min(losses), "largest": max(losses)})
         gradients = np.array([self.gradient(parts) for _ in range(max(2, repeats // 4))])
@@ -102,13 +118,10 @@ class Subject:
 
     def not_finite(self, value: float, gradient: Array) -> tuple[Verdict, Finding] | None:
         """NaN or infinity in the loss or the gradient at the point itself."""
-        bad = [
-            entry.name
-            for entry in self.model.layout.slices
-            if not np.isfinite(gradient[entry.offset : entry.stop]).all()
-        ]
-        if np.isfinite(value) and not bad:
+        finite = np.isfinite(gradient)
+        if np.isfinite(value) and finite.all():
             return None
+        bad = [entry.name for entry in self.model.layout.slices if not finite[entry.offset : entry.stop].all()]
         where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
         message = f"At this point {where} is NaN or infinite."
         return Verdict.NONFINITE, Finding("nonfinite", bad[0] if bad else None, message)
