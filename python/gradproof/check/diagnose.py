@@ -30,7 +30,7 @@ from gradproof.check.report import Finding
 
 __all__ = ["Tensor", "diagnose"]
 
-TOLD = ("accumulation", "indexing")  # which part of a tensor is wrong tells these as well as anything does
+TOLD = ("accumulation", "indexing", "mask")  # which part of a tensor is wrong tells these as well as anything does
 DOUBTFUL = 0.85  # certainty up to which other points are looked at
 CONVINCING = 3  # entries that could have refuted a short explanation, so that no longer one need be tried
 

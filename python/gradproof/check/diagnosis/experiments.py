@@ -298,11 +298,13 @@ def _at_small(bench: _Bench, members: Sequence[int], there: Comparison, c: float
     text = f"{statement}; with {names} made small "
     text += "it is right" if c == 1.0 else f"analytic = {c:.3g} × numeric"
     evidence: dict[str, object] = {"part": c}
-    if c == 1.0 or min(abs(c - 4), abs(c - 0.25)) < 0.02:
+    layer = bench.case.role == "flow" and all(bench.cases[i].layer == bench.case.layer for i in members)
+    if c == 1.0 or min(abs(c - 4), abs(c - 0.25)) < 0.02 or (layer and not text.count("all before")):
         # A term in these parameters alone would vanish with them, a derivative faster or not at all.
-        sure = SURE if c != 1.0 or there.error < 20 * SMALL**2 else 0.6
+        sure = SURE if there.error < 20 * SMALL**2 or min(abs(c - 4), abs(c - 0.25)) < 0.02 else 0.6
         hint = "The derivative of the activation is wrong or left out: its units are linear there"
-        return Explanation("derivative", 5, there.a.size, text, hint, evidence, None, sure, ("missing-term",))
+        others = ("missing-term",) if c == 1.0 else ("scale", "missing-term")
+        return Explanation("derivative", 5, there.a.size, text, hint, evidence, None, sure, others)
     return _plain(bench, c, there.a.size, text, evidence)
 
 

@@ -73,7 +73,7 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
         return Explanation(
             "mask", 4.5, a.size, f"{statement}; numeric = 0 there", hint, evidence, None, 0.85, ("derivative",)
         )
-    if axis == 0:
+    if axis == 0 and len(places) > 1:
         hint = "Rows that occur several times: probably overwritten instead of added up (np.add.at)"
         empty = not np.all(t.clear.reshape(t.shape[0], -1).any(axis=1))
         return Explanation(
@@ -82,7 +82,9 @@ def _line(t: Tensor, axis: int, wrong: Array, right: int) -> Explanation:
     if unit_axis and not edge:
         hint = "These units are treated differently on the way back: a mask, or the branches of a maximum"
         return Explanation("mask", 6.5, right, statement, hint, evidence, None, 0.55, ("derivative", "indexing"))
-    return Explanation("indexing", 6, right, statement, "An index is off", evidence, None, 0.6, ("mask", "derivative"))
+    return Explanation(
+        "indexing", 6, right, statement, "An index is off", evidence, None, 0.6, ("mask", "accumulation")
+    )
 
 
 def _unmasked(a: Array, n: Array, u: Array) -> bool:
