@@ -12,6 +12,7 @@ from gradproof.check.diagnosis.fits import proportion
 from gradproof.check.diagnosis.tensor import Array, Tensor, sample
 
 SMALL = 1e-6  # relative error below which no formula is wrong, but a number
+FEW = 0.25  # share of the entries that are told one by one
 
 # Name, relative rounding error.
 TYPES = (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8))
@@ -36,9 +37,13 @@ def explain_approximation(t: Tensor) -> Explanation | None:
         return Explanation("precision", 2, int(off.sum()), statement, hint, evidence, None, 0.75, ("scale",))
     statement = f"analytic differs from numeric by {np.max(relative):.1e} of its size"
     hint = "So small an error looks like an approximation, an iteration not converged, or a truncated constant"
-    return Explanation(
-        "precision", 2.5, int(off.sum()), statement, hint, evidence, None, 0.75, ("derivative", "missing-term")
-    )
+    others: tuple[str, ...] = ("derivative", "missing-term")
+    if off.sum() <= FEW * t.known.sum():
+        places = t.indices(off)
+        statement += f", at {', '.join(map(str, places[:4]))}{', …' if len(places) > 4 else ''} alone"
+        evidence["indices"] = places
+        others = ("indexing", *others)
+    return Explanation("precision", 2.5, int(off.sum()), statement, hint, evidence, None, 0.75, others)
 
 
 def explain_rounding(t: Tensor) -> Iterator[Explanation]:
