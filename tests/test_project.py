@@ -415,3 +415,10 @@ def test_scales_far_apart_hide_no_mistake(kind: str) -> None:
     report = gp.check_gradients(loss, wrong, x, method="projected", nearby=False, progress=False)
     assert report.verdict == "fail"
     assert report.worst(1)[0][1].index == (index,)
+
+
+def test_a_tensor_of_kinks_is_left_open_for_that_reason() -> None:
+    x = np.zeros(20_000)
+    report = gp.check_gradients(lambda x: np.abs(x).sum(), np.sign, x, method="projected", nearby=False, progress=False)
+    assert report.verdict == "inconclusive"
+    assert any("kinks" in note and "exhaustive" in note for note in report.notes)

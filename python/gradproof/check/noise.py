@@ -136,6 +136,7 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
     if macro.state == middle.state == "ok" and middle.level <= quiet and macro.level <= 8 * middle.level:
         return max(macro.level, middle.level), "noise"
     jump = line.jump(EPS64 * line.largest) if middle.state == "ok" and middle.level > quiet else 0.0
+    oscillates = 0.0 < jump < middle.level / 32  # what looks like noise at the wider spacings is smooth closer by
     micro = line.table(MICRO, side)
     if micro is None:
         return max(macro.level, middle.level), "noise"
@@ -148,14 +149,13 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
         ), "noise"
     if micro.state == "curved":
         finest = line.table(42, side)
-        oscillates = 0.0 < jump < middle.level / 32  # what looks like noise at the wider spacings is smooth closer by
         wide = 0.0 if macro.state == "curved" or oscillates else macro.level
         return max(wide, finest.level if finest is not None and finest.state == "ok" else micro.level), "noise"
     structured = macro.level > 8 * micro.level and (micro.level <= quiet * 4 or macro.level > 1000 * micro.level)
     if macro.state == "curved" or structured:
         again = line.table(MICRO, side)
         return max(micro.level, again.level if again is not None and again.state == "ok" else 0.0), "noise"
-    if micro.level > quiet and line.jump(EPS64 * line.largest) < micro.level / 32:  # it oscillates as fast as that
+    if micro.level > quiet and (oscillates or 0.0 < line.jump(EPS64 * line.largest) < micro.level / 32):
         for p in FINEST:
             finest = line.table(p, side)
             if finest is not None and finest.state != "flat" and finest.level < micro.level / 32:

@@ -123,6 +123,7 @@ class _Result:
     entries: list[EntryReport] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     note: str = ""
+    kinked: bool = False  # whether kinks at the point are what makes the bar so high
 
 
 @dataclass
@@ -210,13 +211,14 @@ class _Check:
     def _passed(self, tensor: int, seen: Sequence[Residual], flat: bool = False) -> _Result:
         """The result of a tensor all of whose directions agree."""
         length = self._lengths[tensor]
-        bar = min(residual.bar for residual in seen)
+        best = min(seen, key=lambda residual: residual.bar)
+        bar = best.bar
         typical = length / math.sqrt(MEAN_SQUARE * self.problem.size(tensor))
         detectable = 2 / SMALLEST * bar / typical if typical else math.nan
         slope = math.sqrt(sum(r.value**2 for r in seen) / len(seen))
         error = min(1.0, slope / (2 * length)) if length else 0.0
         state = "right" if bar <= RESOLVED * length or (flat and length == 0.0) else "dim"
-        return _Result(state, detectable, error, bar)
+        return _Result(state, detectable, error, bar, kinked=best.gap > bar)
 
     def settle(self) -> None:
         """What is dim on its own passes where it is small beside the largest slope of all tensors."""
@@ -225,7 +227,7 @@ class _Check:
             if result.state == "dim":
                 small = result.bar <= RESOLVED * RELEVANT * largest
                 result.state = "right" if small else "unresolved"
-                result.note = "" if small else _DIM
+                result.note = "" if small else _KINKED if result.kinked else _DIM
 
     # Taking apart
 
@@ -306,6 +308,10 @@ _NO_VALUE = "the loss has no finite value nearby in some direction, so that noth
 _UNSTEADY = "the measured slope depends on the step (kinks, or noise, along the direction): not resolved"
 _ENDLESS = "wrong entries kept turning up; the search was given up"
 _NO_ENTRY = "wrong along a direction, but the error came apart into entries too small to see alone"
+_KINKED = (
+    "so many entries stand at kinks of the loss (zeros of an absolute value, of a ReLU) that whatever lies between the "
+    'slopes to both sides would do for all of them together: check every entry with method="exhaustive"'
+)
 _DIM = "the noise of the loss hides it: an error of a tenth of the whole tensor would not be seen"
 
 
