@@ -16,6 +16,7 @@ import gradproof as gp
 
 Array = NDArray[Any]
 STEP = 1e-6
+FEW = 2000  # entries
 
 
 class Net:
@@ -174,12 +175,12 @@ class Torch(Contender):
 
     def run(self, count: int) -> int:
         """Whole tensors, the smallest first: an evaluation costs the same whichever is moved. As many as fit four times
-        `count`, so that where a small tensor comes before a large one the time is not that of a few entries."""
+        `count`, and `FEW` in any case: the time of a handful of entries is that of the overhead around them."""
         from torch.autograd import gradcheck
 
         order = sorted(range(len(self.tensors)), key=lambda k: self.tensors[k].numel())
         sizes = np.cumsum([self.tensors[k].numel() for k in order])
-        chosen = sorted(order[: max(1, int(np.searchsorted(sizes, 4 * count, side="right")))])
+        chosen = sorted(order[: max(1, int(np.searchsorted(sizes, max(4 * count, FEW), side="right")))])
         wanted = [self.tensors[k].clone().requires_grad_() for k in chosen]
         passed = gradcheck(
             lambda *tensors: self.loss([self.names[k] for k in chosen], *tensors),
