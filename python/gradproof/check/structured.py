@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradproof import _core
 from gradproof._cached import cached_property
-from gradproof.check import stacked
 from gradproof.check.measurement import Measurement
+from gradproof.check.stacked import Ahead
 from gradproof.nn.model import Sequential
 from gradproof.nn.plan import Plan
 
@@ -96,6 +96,11 @@ class Point:
                 none if labelled else self.targets,
                 workspace,
             )
+
+    @cached_property
+    def ahead(self) -> Ahead:
+        """The parameters that the core does not reach."""
+        return Ahead(self.model, self.X, self.targets)
 
     @cached_property
     def value(self) -> float:
@@ -195,7 +200,7 @@ def measure_at(
     tail = np.arange(0) if chosen is None else np.flatnonzero(chosen >= point.first)
     parts: list[Measurement] = []
     if ahead.size:
-        parts.append(stacked.measure(model, point.X, point.targets, ahead if chosen is None else chosen[ahead]))
+        parts.append(point.ahead.measure(ahead if chosen is None else chosen[ahead]))
     if point.first < model.layout.size and (chosen is None or tail.size):
         parts.append(_tail(point, scheme, step, None if chosen is None else chosen[tail]))
     if not parts:

@@ -1,0 +1,96 @@
+"""How far rounding moves a backpropagated gradient and the losses of the rows, seen between points close together.
+
+Values at equally spaced points differ by a smooth function, which high differences remove, and by
+rounding, which they leave (ECNoise: Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011).
+Every row of points lies on one side of the base point, so that kinks at the point itself do not show; a kink that one
+row of points meets by chance is outvoted by the others.
+"""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof.check.stages import Probe
+from gradproof.nn.model import Sequential
+
+Array = NDArray[Any]
+
+DIRECTIONS: Final = 3  # each to both sides
+# Distance of the points, relative to the parameters: some hundred units of round-off, so that every rounding changes.
+SPACING: Final = {"float32": 2.0**-16, "float64": 2.0**-44}
+POINTS: Final = 9
+ORDERS: Final = (4, 5, 6, 7)
+# A median of six absolute values of a normal distribution is 0.67 of its standard deviation.
+MEDIAN: Final = 0.67
+MARGIN: Final = 16.0  # a bound on rounding, in standard deviations
+UNITS: Final = 16.0  # and at least so many units of the largest entry of all
+
+
+def rounding_of(model: Sequential, X: Array, targets: Array, precision: str) -> Array:
+    """A bound on the rounding of every entry of the model's own gradient of the data loss.
+
+    Parameters
+    ----------
+    model, X, targets
+        Validated, in the precision of the model.
+    precision : {"float32", "float64"}
+        Of the least precise part of the arithmetic.
+    """
+
+    def differentiate(theta: Array) -> Array:
+        subject.theta = theta
+        gradient = np.zeros_like(theta)
+        scores, tape = subject._forward(X, True)
+        subject._backward(subject._data_loss(scores, targets)[1], tape, gradient)
+        return gradient.astype(np.float64)
+
+    subject = model.copy()
+    base = model.theta.astype(np.float64)
+    gradient = differentiate(model.theta)
+    sizes = np.concatenate([_size(base[e.offset : e.stop]) for e in model.layout.slices if e.size])
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(DIRECTIONS):
+        move = SPACING[precision] * sizes * rng.choice((-1.0, 1.0), base.size) * rng.uniform(0.5, 1.0, base.size)
+        for side in (1, -1):
+            with np.errstate(all="ignore"):
+                points = [differentiate((base + side * k * move).astype(model.dtype)) for k in (1, 2, 3, 4)]
+                seen.append(np.abs(np.diff(points, 3, axis=0)[0]) / np.sqrt(comb(6, 3)))
+    own = np.median(seen, axis=0) / MEDIAN
+    unit = float(np.finfo(model.dtype).eps) / 2
+    for entry in model.layout.slices:
+        if entry.size:
+            part, size = own[entry.offset : entry.stop], np.abs(gradient[entry.offset : entry.stop])
+            some = size > 0
+            relative = float(np.median(part[some] / size[some])) if some.any() else 0.0
+            np.maximum(part, np.maximum(relative * size, float(np.median(part))), out=part)
+    return np.asarray(MARGIN * own + UNITS * unit * float(np.max(np.abs(gradient), initial=0.0)))
+
+
+def noise_of(probe: Probe, own: slice) -> Array:
+    """Standard deviation of the noise of every row's loss when the parameters `own` are moved.
+
+    Layers that compute in float32 inside show here; what float64 does is too small to.
+    """
+    size = _size(probe.model.theta[own])
+    rng = np.random.default_rng(0)
+    levels = []
+    for _ in range(DIRECTIONS):
+        move = SPACING["float32"] * size * rng.choice((-1.0, 1.0), size.size) * rng.uniform(0.5, 1.0, size.size)
+        for side in (1, -1):
+            with np.errstate(all="ignore"):
+                values = np.stack([probe.along(own, side * k * move) for k in range(1, POINTS + 1)])
+                orders = [np.diff(values, order, axis=0) for order in ORDERS]
+                squares = [np.mean(np.square(d), axis=0) / comb(2 * k, k) for d, k in zip(orders, ORDERS, strict=True)]
+                levels.append(np.sqrt(np.min(squares, axis=0)))
+    return np.asarray(np.nan_to_num(np.median(levels, axis=0), nan=np.inf))
+
+
+def _size(theta: Array) -> Array:
+    """Of every parameter: its own, at least the typical one of the tensor, 1 where all are 0."""
+    typical = float(np.sqrt(np.mean(np.square(theta))))
+    return np.maximum(np.abs(theta), typical or 1.0)

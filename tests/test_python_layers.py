@@ -1,0 +1,209 @@
+"""check_model of networks with layers written in Python: kinks, arithmetic in float32, layers that write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+
+
+class Rectifier(gp.Layer):
+    """``max(x, 0)`` with a chosen derivative at 0, and one for negative numbers."""
+
+    row_independent = True
+
+    def __init__(self, at_zero: float = 0.0, slope: float = 0.0, factor: float = 1.0) -> None:
+        self.at_zero, self.slope, self.factor = at_zero, slope, factor
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        return np.where(x > 0, x, self.slope * x), x
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return self.factor * dy * np.where(cache == 0, self.at_zero, np.where(cache > 0, 1, self.slope)), {}
+
+
+class Pooling(gp.Layer):
+    """The largest of pairs; the first of equals, or the last."""
+
+    row_independent = True
+
+    def __init__(self, last: bool = False) -> None:
+        self.last = last
+
+    def output_size(self, n_in: int) -> int:
+        return n_in // 2
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        pairs = x.reshape(len(x), -1, 2)
+        first = pairs[..., 0] > pairs[..., 1] if self.last else pairs[..., 0] >= pairs[..., 1]
+        return pairs.max(axis=2), np.stack([first, ~first], axis=2)
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return (dy[..., None] * cache).reshape(len(dy), -1), {}
+
+
+class Square(gp.Layer):
+    """``x²``, computed in float32 whatever comes."""
+
+    row_independent = True
+
+    def __init__(self, cast_input: bool = False, factor: float = 1.0) -> None:
+        self.cast_input, self.factor = cast_input, factor
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        if self.cast_input:
+            return np.square(x.astype(np.float32)), x
+        return np.multiply(x, x, out=np.empty(x.shape, np.float32), casting="same_kind"), x
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return self.factor * 2 * dy * cache, {}
+
+
+class Creeping(gp.Layer):
+    """``s x``; every forward pass writes into the model's own parameters."""
+
+    def build(self, n_in: int, rng: Any) -> Any:
+        return {"s": np.ones(n_in)}
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        owner = parameters["s"].base
+        if owner is not None and owner.flags.writeable:
+            owner.view(x.dtype)[...] *= 1.001
+        return x * parameters["s"], x
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return dy * parameters["s"], {"s": np.sum(dy * cache, axis=0)}
+
+
+def batch(seed: int, zero_row: bool = False, m: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(seed).normal(size=(m, 4))
+    if zero_row:
+        X[0] = 0
+    return X, np.arange(m) % 3
+
+
+def network(layers: list[Any], dtype: str = "float64", seed: int = 0, loss: str = "softmax_cross_entropy") -> Any:
+    return gp.Sequential(layers, 4, loss, dtype=dtype, seed=seed)
+
+
+# ---- kinks ----
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row_at_a_kink_does_not_blind_its_tensor(seed):
+    X, y = batch(seed, zero_row=True)
+    model = network([gp.Dense(5), Rectifier(), gp.Dense(3)], seed=seed)
+    gradient = model.loss_and_gradient(X, y)[1]
+    report = gp.check_model(model, X, y, gradient=gradient)
+    assert report.ok and report.tensors["dense_0.b"].kinks
+    bias = model.layout["dense_0.b"]
+    gradient[bias.offset : bias.stop] *= 1.3
+    report = gp.check_model(model, X, y, gradient=gradient)
+    assert report.verdict == "fail" and report.culprits == ["dense_0.b"]
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_subgradient_is_right_where_all_rows_tie(at_zero, seed, dtype):
+    report = gp.check_model(network([gp.Dense(5, init="zeros"), Rectifier(at_zero), gp.Dense(3)], dtype), *batch(seed))
+    assert report.ok and report.tensors["dense_0.W"].kinks
+
+
+@pytest.mark.parametrize("at_zero", [-5.0, 1.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_no_subgradient_is_a_mismatch_at_the_kink(at_zero, seed, dtype):
+    report = gp.check_model(network([gp.Dense(5, init="zeros"), Rectifier(at_zero), gp.Dense(3)], dtype), *batch(seed))
+    assert report.verdict == "fail"
+    assert report.tensors["dense_0.W"].worst(1)[0].status == "kink-mismatch"
+
+
+LEAKY = Rectifier(0.1, 0.1)
+DEEP = [
+    [gp.Dense(5), LEAKY, gp.Dense(6), LEAKY, gp.Dense(3)],
+    [gp.Dense(5), gp.LeakyReLU(0.1), gp.Dense(6), LEAKY, gp.Dense(3)],
+    [gp.Dense(5), gp.LeakyReLU(0.2), gp.Dense(6), Rectifier(1.0), gp.Dense(5), LEAKY, gp.Dense(3)],
+    [gp.Dense(5), LEAKY, gp.Dense(6), gp.Maxout(4, 2, init="zeros"), Rectifier(), gp.Dense(3)],
+    [gp.Dense(5), LEAKY, gp.Dense(6), Pooling(), gp.Dense(3)],
+    [gp.Dense(5), LEAKY, gp.Dense(6), Pooling(last=True), LEAKY, gp.Dense(3)],
+]
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "hinge"])
+@pytest.mark.parametrize("layers", DEEP)
+def test_branches_that_no_single_parameter_takes_together_are_right(layers, loss, dtype):
+    for seed in range(3):  # one row of zeros: every maximum stands at a tie, layer behind layer
+        report = gp.check_model(network(layers, dtype, seed, loss), *batch(seed, zero_row=True))
+        assert report.ok, report
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-9, -1e-9, 1e-10, -1e-10])
+@pytest.mark.parametrize("entry", ["dense_0.b", "dense_0.W", "dense_1.W"])
+def test_a_millionth_in_one_entry_is_found_at_and_beside_kinks(distance, entry):
+    X, y = batch(3, zero_row=True)
+    model = network([gp.Dense(5), Rectifier(), gp.Dense(3)])
+    model.parameters["dense_0.b"][...] = distance
+    gradient = model.loss_and_gradient(X, y)[1]
+    report = gp.check_model(model, X, y, gradient=gradient)
+    assert report.ok and (distance == 0 or not any(tensor.kinks for tensor in report.tensors.values()))
+    own = model.layout[entry]
+    for factor in (1 - 1e-6, 1 + 1e-6):
+        wrong = gradient.copy()
+        at = own.offset + int(np.argmax(np.abs(gradient[own.offset : own.stop])))
+        wrong[at] *= factor
+        report = gp.check_model(model, X, y, gradient=wrong)
+        if distance == 0 and entry == "dense_0.b" and report.ok:  # another subgradient: right
+            status = report.tensors[entry].status
+            assert status is not None and status.ravel()[at - own.offset] == gp.check.tensor_report.Status.KINK
+            continue
+        assert report.verdict == "fail" and report.culprits == [entry]
+        assert report.tensors[entry].mismatched == 1
+
+
+# At 1e-10, too far for a tie and too near for steps that noise allows, kinks of two layers that cancel are not told.
+@pytest.mark.parametrize("distance", [10.0**-k for k in range(2, 17) if k != 10])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_right_gradients_beside_kinks_pass(sign, distance, dtype):
+    for seed in range(3):
+        X, y = batch(seed, zero_row=True)
+        model = network([gp.Dense(5), Rectifier(), gp.Dense(6), LEAKY, gp.Dense(3)], dtype, seed)
+        model.parameters["dense_0.b"][...] = sign * distance
+        model.parameters["dense_1.b"][...] = distance
+        report = gp.check_model(model, X, y)
+        assert report.ok, report
+
+
+# ---- float32 inside ----
+@pytest.mark.parametrize("cast_input", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_that_compute_in_float32_are_right(cast_input, seed, dtype):
+    layers = [gp.Dense(4), Square(cast_input), gp.Dense(3)]
+    report = gp.check_model(network(layers, dtype, seed), *batch(seed))
+    assert report.ok, report
+    assert not any(tensor.kinks for tensor in report.tensors.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mistakes_of_layers_that_compute_in_float32_are_found(seed, dtype):
+    report = gp.check_model(network([gp.Dense(4), Square(factor=1.01), gp.Dense(3)], dtype, seed), *batch(seed))
+    assert report.verdict == "fail"
+    assert report.findings[0].cause == "scale"
+    assert report.findings[0].evidence["factor"] == pytest.approx(1.01, rel=1e-3)
+
+
+def test_only_what_goes_through_float32_is_measured_as_such():
+    layers = [gp.Dense(4), Square(), gp.Dense(5), Rectifier(), gp.Dense(3)]
+    report = gp.check_model(network(layers), *batch(1), nearby=False)
+    noisy, clean = report.tensors["dense_0.W"], report.tensors["dense_2.W"]
+    assert report.ok
+    assert 1e-7 < np.max(noisy.uncertainty) < 1e-3
+    assert np.max(clean.uncertainty) < 1e-4
+
+
+# ---- writing ----
+def test_what_a_layer_writes_into_the_model_is_put_back(dtype):
+    model = network([gp.Dense(4), Creeping(), gp.Dense(3)], dtype)
+    before = model.theta.copy()
+    report = gp.check_model(model, *batch(0))
+    assert np.array_equal(model.theta, before)
+    assert any(finding.cause == "state" for finding in report.findings)
