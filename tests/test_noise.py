@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases.families import FAMILIES
+from cases.families_held_out import HELD_OUT
 
 import gradproof as gp
 from gradproof.check.evaluate import Problem
@@ -168,9 +169,12 @@ def test_a_mistake_in_fast_oscillation_is_found(power):
     assert report.verdict == "fail"
 
 
-@pytest.mark.parametrize("i", [1, 5, 11])
-def test_few_jumps_on_a_line_are_not_oscillation(i):
+FEW_JUMPS = [("partly_float32", 2028, 1), ("partly_float32", 2028, 5), ("single_data_term", 2027, 41)]
+
+
+@pytest.mark.parametrize(("name", "seed", "i"), FEW_JUMPS)
+def test_few_jumps_on_a_line_are_not_oscillation(name, seed, i):
     """Parts in float32 of which one line shows hardly a jump, and the finest none."""
-    right = FAMILIES["partly_float32"](np.random.default_rng([2028, i, len("partly_float32")]))
+    right = {**FAMILIES, **HELD_OUT}[name](np.random.default_rng([seed, i, len(name)]))
     report = gp.check_gradients(*right, nearby=False, progress=False)
     assert report.verdict in ("pass", "inconclusive"), str(report)

@@ -135,7 +135,14 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
         return macro.level, "noise"
     if macro.state == middle.state == "ok" and middle.level <= quiet and macro.level <= 8 * middle.level:
         return max(macro.level, middle.level), "noise"
-    jump = line.jump(EPS64 * line.largest) if middle.state == "ok" and middle.level > quiet else 0.0
+    jump = 0.0
+    for _ in range(ATTEMPTS):  # a line on which few steps jump says neither that they do nor that they do not
+        if middle.state != "ok" or middle.level <= quiet:
+            break
+        jump = line.jump(EPS64 * line.largest)
+        if jump or macro.state != "ok":
+            break
+        middle = line.table(MIDDLE, side, generic=True) or middle
     oscillates = 0.0 < jump < middle.level / 32  # what looks like noise at the wider spacings is smooth closer by
     micro = line.table(MICRO, side)
     if micro is None:
