@@ -110,8 +110,16 @@ void register_engine(py::module_& module) {
                change.of_shape({count}, "change");
                const Probes<T> probes{entries ? entries->data : nullptr, count, steps.data, steps.size() == 1};
                std::uint8_t* flags = of_shape_or_null(kink, {count}, "kink");
-               without_gil(
-                   [&] { structured_pass(base.point, static_cast<Scheme>(scheme), probes, change.data, flags); });
+               const auto interrupted = [] {
+                 const py::gil_scoped_acquire acquire;
+                 return PyErr_CheckSignals() != 0;
+               };
+               if (!without_gil([&] {
+                     return structured_pass(base.point, static_cast<Scheme>(scheme), probes, change.data, flags,
+                                            interrupted);
+                   })) {
+                 throw py::error_already_set();
+               }
              });
   module.def("rounding_errors", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss,
                                      In<std::int64_t> labels, In<T> values, Out<T> memory, double input_error,

@@ -1,6 +1,9 @@
 #include "gradproof/difference.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -34,16 +37,32 @@ class StructuredPass {
     }
   }
 
-  void run() {
+  bool run(const std::function<bool()>& interrupted) {
+    using Clock = std::chrono::steady_clock;
     const int workers = units_.work() < parallel_threshold ? 1 : thread_count();
     std::vector<Scratch> scratch(static_cast<std::size_t>(workers));
+    std::atomic<bool> stopped{false};
+    Clock::time_point asked = Clock::now();
+    const auto body = [&](Index index, int worker) {
+      const Unit& unit = units_.list()[static_cast<std::size_t>(index)];
+      if (worker == 0 && interrupted && Clock::now() - asked > std::chrono::milliseconds(50)) {  // the calling thread
+        if (!stopped && interrupted()) stopped = true;
+        asked = Clock::now();
+      }
+      Scratch& own = scratch[static_cast<std::size_t>(worker)];
+      if (stopped) {
+        leave_unit(unit, own);
+      } else {
+        run_unit(unit, own);
+      }
+    };
+    const Index count = static_cast<Index>(units_.list().size());
     if (workers == 1) {
-      for (const Unit& unit : units_.list()) run_unit(unit, scratch[0]);
+      for (Index index = 0; index < count; ++index) body(index, 0);
     } else {
-      parallel_for(static_cast<Index>(units_.list().size()), [&](Index unit, int worker) {
-        run_unit(units_.list()[static_cast<std::size_t>(unit)], scratch[static_cast<std::size_t>(worker)]);
-      });
+      parallel_for(count, body);
     }
+    return !stopped;
   }
 
  private:
@@ -78,6 +97,11 @@ class StructuredPass {
       if (op.kind == Kind::maxout) way.at /= op.aux;
     }
     return way;
+  }
+
+  void leave_unit(const Unit& unit, Scratch& scratch) const {
+    units_.seeds(unit, scratch.seeds);
+    for (const Seed& seed : scratch.seeds) change_[seed.place] = std::numeric_limits<double>::quiet_NaN();
   }
 
   void run_unit(const Unit& unit, Scratch& scratch) const {
@@ -278,12 +302,14 @@ class StructuredPass {
 }  // namespace
 
 template <class T>
-void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change,
-                     std::uint8_t* kink) {
-  StructuredPass<T>(point, scheme, probes, change, kink).run();
+bool structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change, std::uint8_t* kink,
+                     const std::function<bool()>& interrupted) {
+  return StructuredPass<T>(point, scheme, probes, change, kink).run(interrupted);
 }
 
-template void structured_pass<float>(const Point<float>&, Scheme, const Probes<float>&, double*, std::uint8_t*);
-template void structured_pass<double>(const Point<double>&, Scheme, const Probes<double>&, double*, std::uint8_t*);
+template bool structured_pass<float>(const Point<float>&, Scheme, const Probes<float>&, double*, std::uint8_t*,
+                                     const std::function<bool()>&);
+template bool structured_pass<double>(const Point<double>&, Scheme, const Probes<double>&, double*, std::uint8_t*,
+                                      const std::function<bool()>&);
 
 }  // namespace gradproof

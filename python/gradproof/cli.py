@@ -32,6 +32,7 @@ EPILOG = """\
 MODEL is module:function (called without arguments; gives a model, or a model with X and y)
 or a file written by model.save; without it, a network for the digits.
 Exit status: 0 pass, 1 fail, 2 usage or bad input, 3 inconclusive, 130 interrupted.
+A check interrupted while it measures reports what it knows: with 3, or 1 if that is wrong.
 """
 
 

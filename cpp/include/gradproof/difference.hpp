@@ -14,6 +14,8 @@
 //               cancellation when two of them are subtracted.
 #pragma once
 
+#include <functional>
+
 #include "network.hpp"
 
 namespace gradproof {
@@ -49,9 +51,11 @@ struct Probes {
 // kink[i] != 0: on the way to the loss some maximum (ReLU, leaky ReLU, maxout, hinge) took another branch than at
 // theta, or stood exactly at a tie that the step breaks (difference only; nullptr: not wanted).
 // A parameter that no op of the plan owns keeps what change and kink held before.
+// interrupted: asked some twenty times a second, by the calling thread; from where it says true, change is NaN. Returns
+// whether it never did.
 template <class T>
-void structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change,
-                     std::uint8_t* kink);
+bool structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change, std::uint8_t* kink,
+                     const std::function<bool()>& interrupted = {});
 
 // error[i]: the standard deviation, in units of the round-off of T, of the rounding error of dJ/dtheta[i] as
 // backpropagation computes it. Every operation is taken to err independently of the others by about one unit; the errors

@@ -16,6 +16,7 @@ from gradproof.check.guard import guard
 from gradproof.check.keywords import validate
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
+from gradproof.check.points import burn_in, nearby_point
 from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
@@ -27,9 +28,6 @@ from gradproof.nn.network import PARTS
 from gradproof.nn.validate import real
 
 Array = NDArray[Any]
-
-BURN_IN_RATE = 0.05  # learning rate of the training steps of after_steps
-NEARBY = (0.25, 0.01)  # how far the nearby point is, in sizes of the parameters
 
 
 def check_model(
@@ -140,12 +138,12 @@ def check_model(
             break
         if count > done:
             subject = subject.copy() if subject is model else subject
-            _burn_in(subject, X, y, count - done)
+            burn_in(subject, X, y, count - done)
             done = count
         reports.append(check(subject, "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"))
     wanted = nearby or (nearby is None and gradient is None and has_python(model))
     if wanted and terms.stopped != INTERRUPTED:
-        elsewhere = _nearby(subject, X, y, rng)
+        elsewhere = nearby_point(subject, X, y, rng)
         there = None if elsewhere is None else check(elsewhere, "at a nearby point")
         if there is not None and there.mismatched:
             reports.append(there)
@@ -168,36 +166,6 @@ def check_model(
         label=shown.label,
         notes=shown.notes,
     )
-
-
-def _nearby(model: Sequential, X: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> Sequential | None:
-    """A copy with every parameter moved by a part of its tensor's size; None if the loss is finite at none."""
-    moves = np.zeros(model.layout.size)
-    for entry in model.layout.slices:
-        own = model.theta[entry.offset : entry.stop]
-        size = max(float(np.sqrt(np.mean(np.square(own)))) if entry.size else 0.0, 0.1)
-        moves[entry.offset : entry.stop] = size * rng.choice((-1.0, 1.0), entry.size) * rng.uniform(0.5, 1, entry.size)
-    for reach in NEARBY:
-        moved = model.copy()
-        moved.theta[...] = (model.theta + reach * moves).astype(model.dtype)
-        with np.errstate(all="ignore"):
-            if np.isfinite(moved.loss(X, y)):
-                return moved
-    return None
-
-
-def _burn_in(model: Sequential, X: ArrayLike, y: ArrayLike, steps: int) -> None:
-    """Steps of gradient descent at a rate at which the loss does not run away: from BURN_IN_RATE down by eights."""
-    start = model.theta.copy(), model.buffers.copy(), model.dropout_step
-    before = model.loss(X, y)
-    for power in range(12):
-        with np.errstate(all="ignore"):
-            for _ in range(steps):
-                model._gradient_step(X, y, BURN_IN_RATE / 8**power)
-            after = model.loss(X, y) if np.isfinite(model.theta).all() else np.inf
-        if after <= 2 * max(before, 1.0) or not np.isfinite(before):
-            return
-        model.theta[...], model.buffers[...], model.dropout_step = start
 
 
 class _Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from gradproof.nn.plan import Op, Plan
 Array = NDArray[Any]
 
 WORK: Final = 1e9  # multiplications of a portion: a few hundredths of a second
-LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, so that it can be interrupted
+LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, and tells how far it is
 ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
 STACKED: Final = 64  # entries of a portion in front of a Python layer
 INTERRUPTED: Final = "interrupted"  # why a check stopped
@@ -79,8 +79,8 @@ def measure_portions(point: Point, scheme: Scheme, step: float | None, terms: Te
         Parameters that were not measured; what `measured` holds there means nothing.
     """
     size = point.model.layout.size
-    if not terms.asked and sum(_costs(point)) < LONG:
-        return measure_at(point, scheme, step), np.zeros(size, bool)
+    if not terms.asked and not point.first and sum(_costs(point)) < LONG:
+        return _at_once(point, scheme, step, terms)
     portions = list(_portions(point, terms.max_evaluations))
     places: list[Array] = [np.empty(0, np.int64)]
     parts: list[Measurement] = [Measurement.smooth(np.empty(0), np.empty(0), np.empty(0), 0)]
@@ -101,8 +101,28 @@ def measure_portions(point: Point, scheme: Scheme, step: float | None, terms: Te
     skipped = np.ones(size, bool)
     skipped[done] = False
     left = np.flatnonzero(skipped)
-    nothing = Measurement.smooth(np.zeros(left.size), np.full(left.size, np.inf), np.zeros(left.size), 0)
-    return Measurement.joined([*parts, nothing])[np.argsort(np.concatenate([done, left]), kind="stable")], skipped
+    return Measurement.joined([*parts, _nothing(left.size)])[
+        np.argsort(np.concatenate([done, left]), kind="stable")
+    ], skipped
+
+
+def _at_once(point: Point, scheme: Scheme, step: float | None, terms: Terms) -> tuple[Measurement, Array]:
+    point.salvages = True
+    try:
+        measured = measure_at(point, scheme, step)
+    finally:
+        interrupted = point.interrupted
+        point.salvages = point.interrupted = False
+    if not interrupted:
+        return measured, np.zeros(point.model.layout.size, bool)
+    terms.stopped = INTERRUPTED
+    skipped = ~np.isfinite(measured.numeric)
+    left = _nothing(int(skipped.sum()))
+    return measured.updated(skipped, replace(left, evaluations=measured.evaluations)), skipped
+
+
+def _nothing(count: int) -> Measurement:
+    return Measurement.smooth(np.zeros(count), np.full(count, np.inf), np.zeros(count), 0)
 
 
 def _measured(

@@ -52,6 +52,8 @@ class Point:
     ----------
     first : int
         Offset in theta of the first parameter that the core reaches.
+    salvages, interrupted : bool
+        Whether a Ctrl-C during a pass is noted and no more is measured, what is left being NaN; else it is raised.
 
     Parameters
     ----------
@@ -68,6 +70,7 @@ class Point:
         self.scores, self.tape = model._forward(self.X, True)
         segment = model.segments[-1]
         self.first = model.layout.size
+        self.salvages = self.interrupted = False
         self._arguments: CoreArguments | None = None
         if isinstance(segment, Plan):
             names = [node.path(name) for node in segment.nodes for name in node.shapes]
@@ -116,7 +119,15 @@ class Point:
         """One structured pass over all parameters of the tail, or over `entries`: see difference.hpp."""
         count = self.model.layout.size if entries is None else len(entries)
         change = np.zeros(count)
-        _core.structured_pass(*self._core_arguments, what, steps, entries, change, kink)
+        if self.interrupted:
+            change.fill(np.nan)
+        else:
+            try:
+                _core.structured_pass(*self._core_arguments, what, steps, entries, change, kink)
+            except KeyboardInterrupt:
+                if not self.salvages:
+                    raise
+                self.interrupted = True
         return change if entries is not None else change[self.first :]
 
     @cached_property

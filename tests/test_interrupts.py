@@ -1,0 +1,69 @@
+"""Ctrl-C during check_model: at once, and with what is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+
+
+class Slow(gp.Layer):
+    """The identity, taking its time."""
+
+    row_independent = True
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        time.sleep(0.002)
+        return x.copy(), None
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return dy, {}
+
+
+def interrupt_after(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    return timer
+
+
+def assert_partial(report: gp.GradientReport) -> None:
+    assert report.verdict == "inconclusive"
+    assert 0 < report.checked < report.size
+    assert report.checked == report.matched + sum(tensor.kinks for tensor in report.tensors.values())
+    assert any("interrupted" in note for note in report.notes)
+    for tensor in report.tensors.values():
+        assert tensor.numeric is not None and np.array_equal(np.isnan(tensor.numeric), tensor.status == 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to a process of its own")
+@pytest.mark.parametrize("scheme", ["difference", "tangent", "central"])
+def test_one_pass_of_the_core_ends_at_once_with_what_it_has(scheme):
+    rng = np.random.default_rng(0)
+    model = gp.Sequential([gp.Dense(700), gp.Tanh(), gp.Dense(700), gp.Tanh(), gp.Dense(10)], 700, "mse", seed=1)
+    X, y = rng.normal(size=(24, 700)), rng.normal(size=(24, 10))
+    timer = interrupt_after(0.8)
+    started = time.perf_counter()
+    report = gp.check_model(model, X, y, scheme=scheme)
+    timer.join()
+    assert time.perf_counter() - started < 4
+    if scheme == "central":  # four passes, of which the first was not through
+        assert report.verdict == "inconclusive" and any("interrupted" in note for note in report.notes)
+    else:
+        assert_partial(report)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to a process of its own")
+def test_parameters_in_front_of_python_layers():
+    model = gp.Sequential([gp.Dense(60), Slow(), gp.Dense(3)], 60, "softmax_cross_entropy", dtype="float64")
+    X, y = np.random.default_rng(0).normal(size=(4, 60)), np.arange(4) % 3
+    timer = interrupt_after(2.0)
+    report = gp.check_model(model, X, y)
+    timer.join()
+    assert_partial(report)
