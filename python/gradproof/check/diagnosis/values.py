@@ -169,7 +169,7 @@ def _two_penalties(t: Tensor) -> Iterator[Explanation]:
     telling = int((t.wrong & t.known & ~found.odd).sum()) - 2
     if found.accepted and telling > 1:
         statement = f"analytic = numeric {k:+.6g} θ {c:+.6g} sign(θ) {everywhere(t, found.odd)}"
-        hint = "The penalties L2 and L1 are exchanged or both wrong"
+        hint = "Both penalties, L2 and L1, have wrong coefficients"
         yield Explanation("regularization", 5, telling, statement, hint, {"coefficient": k, "coefficient_l1": c})
 
 
