@@ -371,7 +371,7 @@ def _entries(comparisons: Sequence[Mapping[str, TensorReport]], *wanted: Status)
     """Indices into theta of the entries that have one of these statuses in one of several comparisons."""
     found: set[int] = set()
     for tensors in comparisons:
-        status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
+        status = np.concatenate([np.empty(0), *(t.status.ravel() for t in tensors.values() if t.status is not None)])
         found.update(np.flatnonzero(np.isin(status, wanted)).tolist())
     return np.array(sorted(found), np.int64)
 

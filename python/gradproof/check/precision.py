@@ -225,7 +225,8 @@ def compare_precisions(
     data = {dtype: (rounded.astype(dtype), _targets(targets, dtype)) for dtype in DTYPES}
     reports = {dtype: check_model(twins[dtype], *data[dtype], dropout=dropout) for dtype in DTYPES}
     checked = {dtype: report.parts.get("data", report).tensors for dtype, report in reports.items()}
-    both = [name for name in checked["float64"] if name in checked["float32"]]  # none where a loss is not finite
+    names = checked["float64"]  # measured in neither precision where a loss is not finite
+    both = [name for name in names if all(tensors[name].numeric is not None for tensors in checked.values())]
     truth = {name: _array(checked["float64"][name].numeric) for name in both}
 
     sample = _sample(model, truth, count, seed, Point(single, *data["float32"]).first)
