@@ -46,6 +46,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "class weight": ({"class_weight": "even"}, "class_weight: got 'even', expected a dict"),
     "class": ({"class_weight": {3: 1.0}}, "class_weight: label: got 3"),
     "class weight value": ({"class_weight": {0: -1.0}}, r"class_weight\[0\]: got -1"),
+    "weights far apart": (
+        {"sample_weight": np.r_[1e300, 1e-300, np.ones(81)]},
+        "sample_weight: the weight of row 1 van",
+    ),
     "no class": ({"class_weight": {0: 0, 1: 0, 2: 0}}, "class_weight: with these weights no row counts"),
     "validation": ({"validation_data": np.zeros((4, N_IN))}, "validation_data: got ndarray, expected a tuple"),
     "three": ({"validation_data": (1, 2, 3)}, "validation_data: got a tuple of 3, expected"),
@@ -68,6 +72,12 @@ class TestBadInput:
         seen = np.where(y == 2, 0, y)
         with pytest.raises(ValueError, match=r"validation_data: y\[\d+\] is 2, a label that does not occur in the 83"):
             network().fit(X, seen, epochs=1, validation_data=(X, y))
+
+    def test_a_weight_that_float32_cannot_hold_beside_the_others(self, X: np.ndarray, y: np.ndarray):
+        weights = np.r_[1, 1e-60, np.ones(M - 2)]
+        with pytest.raises(ValueError, match="sample_weight: the weight of row 1 vanishes beside the largest"):
+            network().astype("float32").fit(X, y, epochs=1, sample_weight=weights)
+        network().astype("float64").fit(X, y, epochs=1, sample_weight=weights)
 
     def test_class_weights_without_classes(self, X: np.ndarray):
         model = gp.Sequential([gp.Dense(1)], input_size=N_IN, loss="mse")

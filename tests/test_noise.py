@@ -169,7 +169,7 @@ def test_a_mistake_in_fast_oscillation_is_found(power):
     assert report.verdict == "fail"
 
 
-FEW_JUMPS = [("partly_float32", 2028, 1), ("partly_float32", 2028, 5), ("single_data_term", 2027, 41)]
+FEW_JUMPS = [*(("partly_float32", 2028, i) for i in (1, 5, 11)), ("single_data_term", 2027, 41)]
 
 
 @pytest.mark.parametrize(("name", "seed", "i"), FEW_JUMPS)

@@ -160,8 +160,14 @@ def test_a_millionth_in_one_entry_is_found_at_and_beside_kinks(distance, entry):
         assert report.tensors[entry].mismatched == 1
 
 
-# At 1e-10, too far for a tie and too near for steps that noise allows, kinks of two layers that cancel are not told.
-@pytest.mark.parametrize("distance", [10.0**-k for k in range(2, 17) if k != 10])
+UNTOLD = pytest.mark.xfail(
+    reason="Kinks of two layers that cancel, too far from the point for a tie and too near for the steps that noise "
+    "allows: in some cases a right gradient is accused.",
+    strict=False,
+)
+
+
+@pytest.mark.parametrize("distance", [pytest.param(10.0**-k, marks=[UNTOLD] if k == 10 else []) for k in range(2, 17)])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_right_gradients_beside_kinks_pass(sign, distance, dtype):
     for seed in range(3):

@@ -116,7 +116,7 @@ class StructuredPass {
     for (Index first = 0; first < seeds; first += together) {
       const Index count = std::min(together, seeds - first);
       change_column(unit, way, first, count, scratch);
-      const std::vector<Run> left = leave_idle(count, whole, scratch);
+      const std::vector<RowLanes> left = leave_idle(count, whole, scratch);
       const Index lanes = left.empty() ? 0 : left.back().end, panel = whole ? lanes : panel_lanes;
       for (Index at = 0; at < lanes; at += panel) finish_panel(way, left, at, std::min(at + panel, lanes), scratch);
     }
@@ -169,7 +169,7 @@ class StructuredPass {
 
   // Keeps the lanes of scratch.column (m, count) that go on. Rows whose change is zero do nothing behind this point, unless
   // batch norm mixes them with others.
-  std::vector<Run> leave_idle(Index count, bool whole, Scratch& scratch) const {
+  std::vector<RowLanes> leave_idle(Index count, bool whole, Scratch& scratch) const {
     const Index m = point_.m;
     T* d = scratch.column.data();
     const bool by_lane = !whole && scheme_ != Scheme::loss;
@@ -177,7 +177,7 @@ class StructuredPass {
     for (Index s = 0; whole && s < m; ++s) {
       for (Index k = 0; k < count; ++k) active[static_cast<std::size_t>(k)] |= d[s * count + k] != T(0);
     }
-    std::vector<Run> left;
+    std::vector<RowLanes> left;
     Index* parameters = scratch.parameters.data();
     Index kept = 0;
     for (Index s = 0; s < m; ++s) {
@@ -195,12 +195,12 @@ class StructuredPass {
   }
 
   // Takes the lanes begin .. end - 1 of what is left of a column to the loss.
-  void finish_panel(const Way& way, const std::vector<Run>& left, Index begin, Index end, Scratch& scratch) const {
+  void finish_panel(const Way& way, const std::vector<RowLanes>& left, Index begin, Index end, Scratch& scratch) const {
     const Plan& plan = point_.plan;
     const Index count = end - begin;
     Lanes& lanes = scratch.lanes;
     lanes.assign(scratch.parameters.data() + begin, scratch.kinks.data());
-    for (const Run& run : left) {
+    for (const RowLanes& run : left) {
       if (run.begin < end && run.end > begin) lanes.append(run.sample, std::min(run.end, end) - std::max(run.begin, begin));
     }
     const std::size_t capacity = static_cast<std::size_t>(count * widest_);
@@ -249,7 +249,7 @@ class StructuredPass {
       const Op& op = plan[way.spread];
       const T* weights = point_.theta + op.weight + way.at * op.n_out;
       const T* output = point_.input(way.spread + 1);
-      for (const Run& run : lanes.runs()) {
+      for (const RowLanes& run : lanes.runs()) {
         for (Index i = run.begin; values && i < run.end; ++i) start[i] -= base[run.sample * width + way.at];
       }
       return through_features(way.spread + 1, op.n_out, scratch, [&](Index c, T* d) {

@@ -11,7 +11,7 @@
 namespace gradproof {
 
 // Neighbouring lanes that belong to one row of the batch.
-struct Run {
+struct RowLanes {
   Index sample, begin, end;
 
   Index count() const { return end - begin; }
@@ -41,14 +41,14 @@ class Lanes {
   }
 
   Index count() const { return count_; }
-  const std::vector<Run>& runs() const { return runs_; }
+  const std::vector<RowLanes>& runs() const { return runs_; }
   Index parameter(Index lane) const { return parameters_[lane]; }
   void mark(Index lane) const { kinks_[parameters_[lane]] = 1; }
 
   // Column c of a matrix (m, width) that belongs to the base point: for each lane, the number in its row.
   template <class T>
   void spread(T* to, const T* matrix, Index width, Index c) const {
-    for (const Run& run : runs_) std::fill(to + run.begin, to + run.end, matrix[run.sample * width + c]);
+    for (const RowLanes& run : runs_) std::fill(to + run.begin, to + run.end, matrix[run.sample * width + c]);
   }
 
   // Calls body(begin, count, base) for all lanes, in a few stretches. base(matrix, width, c, buffer) is as an array what
@@ -57,7 +57,7 @@ class Lanes {
   void stretches(const Body& body) const {
     constexpr Index worth_a_loop = 16;
     if (count_ >= worth_a_loop * static_cast<Index>(runs_.size())) {
-      for (const Run& run : runs_) {
+      for (const RowLanes& run : runs_) {
         body(run.begin, run.count(), [&run](const T* matrix, Index width, Index c, T*) {
           return Same<T>{matrix[run.sample * width + c]};
         });
@@ -71,7 +71,7 @@ class Lanes {
   }
 
  private:
-  std::vector<Run> runs_;
+  std::vector<RowLanes> runs_;
   Index count_ = 0;
   const Index* parameters_ = nullptr;
   std::uint8_t* kinks_ = nullptr;

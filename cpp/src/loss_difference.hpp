@@ -65,7 +65,7 @@ class LossDifference {
     if (near) return;
     beside.row.resize(static_cast<std::size_t>(n_));
     T* row = beside.row.data();
-    for (const Run& run : lanes.runs()) {
+    for (const RowLanes& run : lanes.runs()) {
       for (Index l = run.begin; l < run.end; ++l) {
         for (Index c = 0; c < n_; ++c) row[c] = panel[c * stride + l];
         if (scheme == Scheme::loss) {
@@ -90,7 +90,7 @@ class LossDifference {
     beside.sum.assign(static_cast<std::size_t>(stride), T(0));
     for (std::vector<T>& buffer : beside.base) buffer.resize(static_cast<std::size_t>(stride));
     beside.own.resize(static_cast<std::size_t>(stride));
-    for (const Run& run : lanes.runs()) {
+    for (const RowLanes& run : lanes.runs()) {
       if (!has_labels(targets_.loss)) break;
       const T* scores = panel + targets_.labels[run.sample] * stride;
       std::copy(scores + run.begin, scores + run.end, beside.own.data() + run.begin);

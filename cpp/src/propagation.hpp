@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "difference_forms.hpp"
@@ -69,7 +68,7 @@ class Propagation {
     }
   }
 
-  // The pieces of unit u of maxout k, (pieces, lanes), become its maximum, in the place of the first.
+  // The pieces of unit u of maxout k, (pieces, lanes), become its maximum.
   void maxout(std::size_t k, Index u, const Lanes& lanes, const T* pieces, T* maximum, Beside& beside) const {
     const Op& op = point_.plan[k];
     const Index n = lanes.count();
@@ -80,7 +79,7 @@ class Propagation {
         for (Index i = 0; i < n; ++i) best[i] = std::max(best[i], pieces[p * n + i]);
       }
     } else {
-      for (const Run& run : lanes.runs()) {
+      for (const RowLanes& run : lanes.runs()) {
         maxout_difference(scheme_ == Scheme::tangent, best + run.begin, pieces + run.begin, n,
                           point_.input(k) + run.sample * op.n_in + u * op.aux,
                           Index(point_.workspace.records[k].winner[run.sample * op.n_out + u]), op.aux, run.end - run.begin,
@@ -106,7 +105,7 @@ class Propagation {
   void softmax(std::size_t k, const Lanes& lanes, T* panel) const {
     const Index n = point_.plan[k].n_in, stride = lanes.count();
     std::vector<T> row(static_cast<std::size_t>(n));
-    for (const Run& run : lanes.runs()) {
+    for (const RowLanes& run : lanes.runs()) {
       for (Index lane = run.begin; lane < run.end; ++lane) {
         for (Index c = 0; c < n; ++c) row[static_cast<std::size_t>(c)] = panel[c * stride + lane];
         if (scheme_ == Scheme::loss) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ except ImportError:  # Windows, where a file that is open can be neither renamed
 PathLike: TypeAlias = str | os.PathLike[str]
 
 _STANDARD_STREAMS = (1, 2)
+_ATTEMPTS = 100  # to begin a file that another writer does not take for a leftover at once
+_LEFT_OVER = 3600.0  # seconds after which a file is nobody's, where files cannot be locked
 
 
 def write(path: PathLike, content: bytes) -> None:
@@ -78,15 +81,17 @@ def _replace(target: Path, content: bytes, mode: int | None) -> None:
 
 def _begun(folder: Path, prefix: str) -> tuple[IO[bytes], Path]:
     """A new file that is locked as long as it is open, also if its process is killed: so others know whose is alive."""
-    while True:
+    for _ in range(_ATTEMPTS):
         path = folder / f"{prefix}{os.urandom(8).hex()}.tmp"
         file = open(path, "xb")
         if fcntl is not None:
             with suppress(OSError):  # no locks on this file system: nothing is removed there either
                 fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file, path
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file, path
         file.close()  # someone took it for one that is left over, before it was locked
+    raise OSError(f"no file stays in {str(folder)!r}: another process removes each")
 
 
 def _clear(folder: Path, prefix: str) -> None:
@@ -100,7 +105,8 @@ def _clear(folder: Path, prefix: str) -> None:
 
 def _remove_unless_locked(path: Path) -> None:
     if fcntl is None:
-        path.unlink()
+        if time.time() - path.stat().st_mtime > _LEFT_OVER:
+            path.unlink()
         return
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:

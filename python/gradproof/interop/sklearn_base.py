@@ -117,7 +117,7 @@ class MLP(Parameters):
         m = targets.shape[0]
         self._build(X, check_random_state(self.random_state), first)
         self._set_penalty(m, weights)
-        weights = None if weights is None else relative(weights)
+        weights = None if weights is None else relative(weights, "sample_weight")
         model, epoch, optimizer = self.model_, len(self.loss_curve_), self._optimizer()
         if self._state is None or set(self._state.slots) != set(optimizer.slot_names):
             self._state = optimizer.init(model.theta)

@@ -58,7 +58,7 @@ def set_aside(
         return [*parts[0], None, *parts[1], None]
     if not (parts[0][2].any() and parts[1][2].any()):
         raise ValueError("sample_weight: got only zeros among the rows for training or among those for validation")
-    return [*parts[0], *parts[1][:2], relative(parts[1][2])]
+    return [*parts[0], *parts[1][:2], relative(parts[1][2], "sample_weight")]
 
 
 def _check_strata(labels: Array, share: float, aside: int) -> None:

@@ -147,19 +147,35 @@ def weights(model: Sequential, targets: Array, sample_weight: Any, class_weight:
             raise type(error)(str(error).replace("weights", "sample_weight")) from error
         if not product.any():
             raise ValueError("sample_weight: got only zeros, expected a row that counts")
-        product = relative(product)
+        product = relative(product, "sample_weight")
     if class_weight is not None:
-        by_row = relative(_class_weights(model, targets, class_weight))
-        product = by_row if product is None else relative(product * by_row)
+        by_row = relative(_class_weights(model, targets, class_weight), "class_weight")
+        product = by_row if product is None else relative(product * by_row, "sample_weight and class_weight")
         if not product.any():
             raise ValueError("class_weight: with these weights no row counts, expected a class that occurs above 0")
-    return None if product is None else product.astype(model.dtype)
+    if product is None:
+        return None
+    held = product.astype(model.dtype)
+    _all_hold(product, held, "sample_weight")
+    return held
 
 
-def relative(weights: Array) -> Array:
+def relative(weights: Array, name: str) -> Array:
     """Weights over a power of two, so that the largest is about 1: their ratios are all that matters, and neither the
-    sum nor float32 is too small for them. Nothing is rounded."""
-    return np.ldexp(weights, -np.frexp(weights.max())[1])
+    sum nor float32 is too small for them."""
+    scaled = np.ldexp(weights, -np.frexp(weights.max())[1])
+    _all_hold(weights, scaled, name)
+    return scaled
+
+
+def _all_hold(weights: Array, scaled: Array, name: str) -> None:
+    """Refuse a row that would silently count for nothing."""
+    lost = (weights > 0) & (scaled == 0)
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise ValueError(
+            f"{name}: the weight of row {row} vanishes beside the largest, expected weights that one number type holds"
+        )
 
 
 def _class_weights(model: Sequential, targets: Array, class_weight: Any) -> Array:
