@@ -25,7 +25,7 @@ def block(rng, wrong: str = "") -> tuple[Both, Parameters]:
         d = 2 * e / e.size
         dv = (d @ (p["U"] if wrong == "U not transposed" else p["U"].T)) * (1 - h * h)
         skip = {"no skip": 0, "skip twice": 2, "skip negated": -1}.get(wrong, 1) * d
-        dx = skip + (0 if wrong == "no branch" else 1) * dv @ p["V"].T
+        dx = skip + {"no branch": 0, "branch negated": -1, "branch by 0.3": 0.3}.get(wrong, 1) * dv @ p["V"].T
         slope = {"no derivative": 1.0, "1 - x": 1 - x}.get(wrong, 1 - x * x)
         return float((e * e).mean()), {"W": X.T @ (dx * slope), "V": x.T @ dv, "U": h.T @ d}
 
@@ -43,6 +43,8 @@ def check(both: Both, params: Parameters, **keywords) -> gp.GradientReport:
         ("skip twice", "W", "accumulation", "counted twice"),
         ("skip negated", "W", "sign", "wrong sign"),
         ("no branch", "W", "missing-term", "What comes through V"),
+        ("branch negated", "W", "sign", "The part that comes through V has the wrong sign"),
+        ("branch by 0.3", "W", "scale", "made large analytic = 0.3 × numeric"),
         ("U not transposed", "V", "transpose", "with U made symmetric it is right"),
         ("no derivative", "W", "derivative", "made small it is right"),
         ("1 - x", "W", "derivative", "made small it is right"),
@@ -137,3 +139,54 @@ def test_a_gradient_that_is_clipped_everywhere_is_not_taken_for_one_that_was_kep
         lambda x: float(np.sum(signs * x**3)), lambda x: np.clip(3 * signs * x**2, -0.02, 0.02), x, progress=False
     )
     assert report.findings[0].cause == "clipping", report.findings[0].message
+
+
+def test_an_interrupt_during_the_experiments_leaves_the_report_without_them(rng):
+    both, params = block(rng, "no skip")
+    whole = check(both, params)
+    calls = 0
+
+    def loss(p):
+        nonlocal calls
+        calls += 1
+        if np.abs(p["V"]).max() < 1e-3:  # as only an experiment makes it
+            raise KeyboardInterrupt
+        return both(p)[0]
+
+    report = gp.check_gradients(loss, lambda p: both(p)[1], params, progress=False)
+    assert report.verdict == "fail" and report.culprits == whole.culprits
+    assert report.checked == whole.checked and report.evaluations == calls < whole.evaluations
+    assert any("experiments" in note and "interrupted" in note for note in report.notes)
+
+
+def test_an_interrupt_before_the_experiments_leaves_them_out(rng, monkeypatch):
+    both, params = block(rng, "no skip")
+    smallest = np.inf
+
+    def loss(p):
+        nonlocal smallest
+        smallest = min(smallest, float(np.abs(p["V"]).max()))
+        return both(p)[0]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradproof.check.functions._Check._nearby", interrupted)
+    report = gp.check_gradients(loss, lambda p: both(p)[1], params, progress=False)
+    assert report.culprits == ["W"] and any("interrupted" in note for note in report.notes)
+    assert smallest > 0.1
+
+
+@pytest.mark.parametrize("layer", ["first", "all before"])
+def test_a_name_that_sounds_like_the_report_does_not_change_the_cause(rng, layer):
+    X, Y, w, b = rng.normal(size=(9, 3)), rng.normal(size=(9, 4)), f"{layer}.W", f"{layer}.b"
+    params = {w: rng.normal(size=(3, 4)), b: rng.normal(size=4), "last.W": rng.normal(size=(4, 4))}
+
+    def both(p):
+        x = np.tanh(X @ p[w] + p[b])
+        e = x @ p["last.W"] - Y
+        d = 6 * e @ p["last.W"].T / e.size  # in place of 2 (1 - x²)
+        return float((e * e).mean()), {w: X.T @ d, b: d.sum(0), "last.W": 2 * x.T @ e / e.size}
+
+    first = check(both, params).findings[0]
+    assert first.cause == "derivative" and "made small analytic = 3 × numeric" in first.message, first.message

@@ -35,3 +35,27 @@ def test_no_parameter_moves_by_much_more_than_a_quarter_of_its_size(name, method
     report = gp.check_gradients(watched, lambda w: factor * grad(w), W, method=method, nearby=False, progress=False)
     assert report.verdict == ("pass" if factor == 1 else "fail"), str(report)
     assert farthest <= 0.5
+
+
+def test_the_diagnosis_of_several_tensors_stays_within_what_is_documented(rng):
+    X, Y = rng.normal(size=(9, 3)), rng.normal(size=(9, 4))
+    params = {"W": rng.normal(size=(3, 4)), "V": rng.normal(size=(4, 4)), "U": rng.normal(size=(4, 4))}
+    farthest = 0.0
+
+    def both(p):
+        x = np.tanh(X @ p["W"])
+        h = np.tanh(x @ p["V"])
+        e = x + h @ p["U"] - Y
+        d = 2 * e / e.size
+        dv = (d @ p["U"].T) * (1 - h * h)
+        dx = d - dv @ p["V"].T  # the sign
+        return float((e * e).mean()), {"W": X.T @ (dx * (1 - x * x)), "V": x.T @ dv, "U": h.T @ d}
+
+    def watched(p):
+        nonlocal farthest
+        farthest = max(farthest, *(float(np.abs(p[name]).max() / np.abs(a).max()) for name, a in params.items()))
+        return both(p)[0]
+
+    report = gp.check_gradients(watched, lambda p: both(p)[1], params, progress=False)
+    assert "made large" in report.findings[0].message, str(report)
+    assert 32 < farthest <= 64.5

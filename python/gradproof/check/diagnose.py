@@ -17,11 +17,12 @@ import numpy as np
 from gradproof.check.diagnosis.arrangement import explain_arrangement
 from gradproof.check.diagnosis.axes import explain_axes
 from gradproof.check.diagnosis.comparison import Comparing
-from gradproof.check.diagnosis.experiments import settle, untangle
+from gradproof.check.diagnosis.experiments import settle
 from gradproof.check.diagnosis.explanation import Explanation, at_kink
 from gradproof.check.diagnosis.flow import clipped_to, explain_flow, explain_own
 from gradproof.check.diagnosis.origin import Case, assign, layers_of
 from gradproof.check.diagnosis.parts import explain_parts
+from gradproof.check.diagnosis.recurrence import untangle
 from gradproof.check.diagnosis.rounding import explain_approximation, explain_rounding, norm_clipped
 from gradproof.check.diagnosis.tensor import Tensor
 from gradproof.check.diagnosis.values import explain_values

@@ -59,7 +59,8 @@ def check_gradients(
     """Hold a gradient against measured slopes of the loss. No tolerance is asked for: it is measured.
 
     Parameters are moved by up to a quarter of their size, many together by a little more, and by up to four times
-    their size only where the loss shows too little nearer.
+    their size only where the loss shows too little nearer. After a mistake, the diagnosis also looks at points where
+    whole tensors are next to 0, 1, or up to 64 times their size.
 
     Parameters
     ----------
@@ -201,8 +202,14 @@ class _Check:
             state = [finding for finding in findings if finding.cause == "state"]
             others = [finding for finding in findings if finding.cause != "state"]
             sigma = 0.0 if self.noise is None else self.noise.sigma
-            laboratory = Laboratory(problem, sigma, max(EXPERIMENTS, problem.evaluations)) if complete else None
-            findings = state + findings_of(tensors, problem.parameters.arrays, places, laboratory) + others
+            free = complete and not self.stopped
+            laboratory = Laboratory(problem, sigma, max(EXPERIMENTS, problem.evaluations)) if free else None
+            try:
+                found = findings_of(tensors, problem.parameters.arrays, places, laboratory)
+            except KeyboardInterrupt:
+                self.notes.append("All was checked, but the experiments for the diagnosis ended early: interrupted.")
+                found = findings_of(tensors, problem.parameters.arrays, places)
+            findings = state + found + others
         self._tell(complete, any(tensor.unresolved for tensor in tensors))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])

@@ -15,6 +15,7 @@ DIRECTIONS: Final = 3  # per tensor: a factor of all three is no accident
 STEP: Final = 2.0**-12  # relative to the size of the parameters
 STEP_SINGLE: Final = 2.0**-6  # where the loss has float32 noise
 NOISE: Final = 8.0  # standard deviations of the loss per step
+COARSE: Final = 1e-10  # noise relative to the loss: more is no rounding of float64 sums, and hides slopes over STEP
 
 
 class Laboratory:
@@ -63,7 +64,7 @@ class Laboratory:
             if gradient is None or not math.isfinite(value):
                 return {}
             sigma = max(self._sigma, 4 * float(np.finfo(np.float64).eps) * abs(value))
-            single = any(self._problem.single) or sigma > 1e-10 * abs(value)
+            single = any(self._problem.single) or sigma > COARSE * abs(value)
             h = step or (STEP_SINGLE if single else STEP)
             found = {t: self._along(there, t, gradient[t], sigma, h, directions) for t in tensors}
         except BudgetSpent:

@@ -15,15 +15,19 @@ from gradproof.check.diagnosis.comparison import SLACK, Comparing, Comparison
 from gradproof.check.diagnosis.explanation import Explanation
 from gradproof.check.diagnosis.origin import Case
 from gradproof.check.diagnosis.tensor import Array
-from gradproof.check.diagnosis.wording import worst
 
 TINY = 2.0**-20  # as good as zero, yet on the same side of every kink
-HUGE = 2.0**12  # a part that grows with a tensor outweighs the others
+LARGE = 64.0  # times its size: a part that grows with a tensor outweighs the others; no farther, for loops in the loss
 SMALL = 2.0**-12  # of a layer itself: its units become linear
 STEP_SMALL = 2.0**-16
 ELSEWHERE = 0.2  # how far other points are, relative to the parameters
 MOST = 12  # tensors, and layers, made tiny one after the other
 SURE = 0.8
+SIGMOID = 0.25  # its derivative at 0: applied once too often it leaves this factor there, left out its inverse
+NEAR_SIGMOID = 0.02  # units are nearly linear only
+MULTIPLES = 8  # whole factors that parts counted again make; among larger ones any number soon has one nearby
+FRACTIONS = (2, 4)  # a gate, a mask or a derivative is 1/2 or 1/4 at 0; other fractions come from sums over steps
+ROUND = 1e-2  # as near as a measured factor comes to a round one where it is nearly constant only
 
 
 @dataclass
@@ -67,7 +71,8 @@ def settle(
     return None
 
 
-def _theta(case: Case) -> Array:
+def theta_of(case: Case) -> Array:
+    """The parameters in float64."""
     return np.asarray(case.tensor.theta, np.float64)
 
 
@@ -78,7 +83,7 @@ def _elsewhere(bench: _Bench, statement: str) -> Explanation | None:
     for _ in range(2):
         changed = {}
         for i, case in enumerate(bench.cases):
-            theta = _theta(case)
+            theta = theta_of(case)
             size = float(np.sqrt(np.mean(theta**2))) if theta.size else 0.0
             changed[i] = theta + ELSEWHERE * (size or 1.0) * rng.standard_normal(theta.shape)
         there = bench.at(changed)
@@ -112,7 +117,7 @@ def _elsewhere(bench: _Bench, statement: str) -> Explanation | None:
 def _symmetric(bench: _Bench, statement: str) -> Explanation | None:
     """A square matrix that is not transposed does no harm where it is symmetric."""
     for i, case in enumerate(bench.cases):
-        theta = _theta(case)
+        theta = theta_of(case)
         if theta.ndim < 2 or theta.shape[-1] != theta.shape[-2] or theta.shape[-1] < 2:
             continue
         there = bench.at({i: (theta + theta.swapaxes(-1, -2)) / 2})
@@ -127,7 +132,7 @@ def _symmetric(bench: _Bench, statement: str) -> Explanation | None:
 def _ones(bench: _Bench, statement: str) -> Explanation | None:
     """A factor that is left out or applied twice does no harm where it is 1."""
     for i, case in enumerate(bench.cases):
-        theta = _theta(case)
+        theta = theta_of(case)
         if i == bench.place or theta.ndim > 1 or not theta.size or np.all(theta == 1):
             continue
         there = bench.at({i: np.ones(theta.shape)})
@@ -152,7 +157,8 @@ def _groups(cases: Sequence[Case], place: int) -> Iterator[tuple[int, ...]]:
         if len(members) > 1:
             yield members
     names = {i: cases[i].tensor.name for i in others}
-    for suffix in dict.fromkeys(name[1:] for name in names.values() if len(name) > 1):  # Wr, Ur and br
+    # Wr, Ur and br: a hint from conventional names, and only to what is tried; what is said of it is measured.
+    for suffix in dict.fromkeys(name[1:] for name in names.values() if len(name) > 1):
         members = tuple(i for i in others if names[i][1:] == suffix)
         if 1 < len(members) < len(others):
             yield members
@@ -164,7 +170,7 @@ def _parts(bench: _Bench, statement: str) -> Explanation | None:
     inert: list[tuple[int, ...]] = []
     stirring = False
     for group in _groups(bench.cases, bench.place):
-        there = bench.at({i: TINY * _theta(bench.cases[i]) for i in group})
+        there = bench.at({i: TINY * theta_of(bench.cases[i]) for i in group})
         if there is None or np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(base.n) or there.penalty_only:
             continue
         c = there.factor(bench.slack)
@@ -194,18 +200,18 @@ def _parts(bench: _Bench, statement: str) -> Explanation | None:
 
 
 def _part_through(bench: _Bench, groups: Sequence[tuple[int, ...]], statement: str) -> Explanation:
-    """The wrong part goes through one of these; where such a tensor is huge, it is all there is."""
+    """The wrong part goes through one of these; where such a tensor is large, it is all there is."""
     names = _names(bench, groups[0])
     text = f"{statement}; with {names} made tiny it is right"
     present = False
     for group in groups[:3]:
-        there = bench.at({i: HUGE * _theta(bench.cases[i]) for i in group})
-        if there is None or there.a.size < 2 or np.linalg.norm(there.n) < 1e3 * np.linalg.norm(bench.base.n):
+        there = _leading(bench, group)
+        if there is None:
             continue
         c = there.factor(4e-3)
         present = present or c is None
         if c is not None and abs(c) > 1e-2 and abs(c - 1) > 1e-2:
-            text = f"{text}, made huge analytic = {c:.4g} × numeric"
+            text = f"{text}, made large analytic = {c:.4g} × numeric"
             evidence = {"other": names, "part": c}
             if abs(c + 1) < 1e-2:
                 hint = f"The part that comes through {names} has the wrong sign"
@@ -221,6 +227,18 @@ def _part_through(bench: _Bench, groups: Sequence[tuple[int, ...]], statement: s
     hint = f"What comes through {names} is left out or wrong; the other parts are right"
     others = ("accumulation", "derivative", "transpose", "sign")
     return Explanation("missing-term", 5, bench.base.a.size, text, hint, {"other": names}, None, 0.75, others)
+
+
+def _leading(bench: _Bench, group: Sequence[int]) -> Comparison | None:
+    """What grows fastest with some tensors: from two sizes, so that the next part, a power slower, drops out."""
+    far = bench.at({i: LARGE * theta_of(bench.cases[i]) for i in group})
+    if far is None or far.a.size < 2 or np.linalg.norm(far.n) < LARGE / 4 * np.linalg.norm(bench.base.n):
+        return None
+    half = bench.at({i: LARGE / 2 * theta_of(bench.cases[i]) for i in group})
+    if half is None or half.a.size != far.a.size:
+        return None
+    g = 2.0 ** round(float(np.log2(np.linalg.norm(far.n) / np.linalg.norm(half.n))))
+    return Comparison(2 * far.a - g * half.a, 2 * far.n - g * half.n, 2 * far.u + g * half.u, far.x)
 
 
 def _names(bench: _Bench, group: Sequence[int]) -> str:
@@ -251,7 +269,7 @@ def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str,
 
     A gate, a mask or a derivative that is left out makes a round one there.
     """
-    if not _is_round(c):
+    if not is_round(c):
         if not 0 < c < 2:
             return None
         hint = f"Some of the equal parts of a sum (steps, rows) are {'left out' if c < 1 else 'counted twice'}"
@@ -264,13 +282,15 @@ def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str,
     return Explanation("scale", 5, support, text, hint, evidence, None, 0.6, ("derivative", "missing-term"))
 
 
-def _is_round(c: float) -> bool:
+def is_round(c: float) -> bool:
+    """Whether this is a factor that has a plain reason."""
     whole = abs(c) if abs(c) >= 1 else 1 / abs(c)
-    return abs(whole - round(whole)) < 1e-2 and (round(whole) <= 8 if abs(c) >= 1 else round(whole) in (2, 4))
+    known = round(whole) <= MULTIPLES if abs(c) >= 1 else round(whole) in FRACTIONS
+    return abs(whole - round(whole)) < ROUND and known
 
 
 def _grows(bench: _Bench, group: Sequence[int]) -> bool:
-    there = bench.at({i: 2 * _theta(bench.cases[i]) for i in group})
+    there = bench.at({i: 2 * theta_of(bench.cases[i]) for i in group})
     if there is None:
         return False
     same = float(np.linalg.norm(there.n - bench.base.n)) <= 1e-5 * float(np.linalg.norm(there.n))
@@ -282,97 +302,31 @@ def _linear(bench: _Bench, statement: str) -> Explanation | None:
     own = [i for i, case in enumerate(bench.cases) if case.layer == bench.case.layer]
     seen = [i for i in own if bench.cases[i].tensor.is_wrong and i != bench.place]
     for members in (own, list(range(max(own) + 1))):
-        changed = {i: SMALL * _theta(bench.cases[i]) for i in members}
+        changed = {i: SMALL * theta_of(bench.cases[i]) for i in members}
         found = bench.laboratory.compare(changed, [bench.place, *seen], STEP_SMALL)
         for there in (found[i] for i in (bench.place, *seen) if i in found):
             c = there.factor(4e-3)
             fades = np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(bench.base.n)
             if c is None or c == 0.0 or there.a.size < 2 or fades or bench.base.error < 0.05:
                 continue
-            return _at_small(bench, members if members is own else [bench.place], there, c, statement)
+            return _at_small(bench, own, there, c, statement, before=members is not own)
     return None
 
 
-def _at_small(bench: _Bench, members: Sequence[int], there: Comparison, c: float, statement: str) -> Explanation | None:
-    names = _names(bench, members) + (" and all before" if len(members) == 1 else "")
+def _at_small(
+    bench: _Bench, own: Sequence[int], there: Comparison, c: float, statement: str, *, before: bool
+) -> Explanation | None:
+    """What is said where the layer's `own` parameters are small, or with all `before` it."""
+    names = f"{bench.case.tensor.name} and all before" if before else _names(bench, own)
     text = f"{statement}; with {names} made small "
     text += "it is right" if c == 1.0 else f"analytic = {c:.3g} × numeric"
     evidence: dict[str, object] = {"part": c}
-    layer = bench.case.role == "flow" and all(bench.cases[i].layer == bench.case.layer for i in members)
-    if c == 1.0 or min(abs(c - 4), abs(c - 0.25)) < 0.02 or (layer and not text.count("all before")):
+    sigmoid = min(abs(c - SIGMOID), abs(c - 1 / SIGMOID)) < NEAR_SIGMOID
+    layer = bench.case.role == "flow" and not before and len(own) > 1  # of one alone, a bias may be named otherwise
+    if c == 1.0 or sigmoid or layer:
         # A term in these parameters alone would vanish with them, a derivative faster or not at all.
-        sure = SURE if there.error < 20 * SMALL**2 or min(abs(c - 4), abs(c - 0.25)) < 0.02 else 0.6
+        sure = SURE if there.error < 20 * SMALL**2 or sigmoid else 0.6
         hint = "The derivative of the activation is wrong or left out: its units are linear there"
         others = ("missing-term",) if c == 1.0 else ("scale", "missing-term")
         return Explanation("derivative", 5, there.a.size, text, hint, evidence, None, sure, others)
     return _plain(bench, c, there.a.size, text, evidence)
-
-
-def untangle(cases: Sequence[Case], laboratory: Comparing) -> None:
-    """Find the origin where all hang together, as in a recurrent network: cut what carries from step to step.
-
-    Of the tensors that are wrong, some become right where square ones among them are tiny. They are wrong only
-    through those that stay wrong.
-    """
-    tangled = [case for case in cases if case.role == "flow" and case.factor is None]
-    if len(tangled) != 1:
-        return
-    origin = tangled[0]
-    wrong = [i for i, case in enumerate(cases) if case is origin or case.origin is origin.tensor]
-    squares = [i for i in wrong if _square(_theta(cases[i]))][-4:]
-    if len(wrong) < 3 or not squares:
-        return
-    best: tuple[list[int], list[int], tuple[int, ...]] | None = None
-    for group in _cuts(squares):
-        found = laboratory.compare({i: TINY * _theta(cases[i]) for i in group}, wrong, None, 1)
-        telling = {i: c for i, c in found.items() if c.telling}
-        right = [i for i, c in telling.items() if c.factor() == 1.0]
-        left = [i for i in telling if i not in right]
-        if cases.index(origin) in right and left and (best is None or len(left) < len(best[0])):
-            best = left, right, group
-    if best is None:
-        return
-    left, right, group = best
-    first = cases[left[-1]]
-    names = ", ".join(cases[i].tensor.name for i in group)
-    first.role, first.origin = "flow", None
-    for i in wrong:
-        if cases[i] is not first:
-            cases[i].role, cases[i].origin = "upstream", first.tensor
-    there = laboratory.compare({i: TINY * _theta(cases[i]) for i in group}, [left[-1]]).get(left[-1])
-    c = None if there is None or there.a.size < 2 else there.factor()
-    trusted = [cases[i] for i in right]
-    if c is None:
-        first.settled = settle(first, cases, worst(first, False), laboratory, trusted)
-    first.settled = first.settled or _cut_off(c, names, [cases[i].tensor.name for i in left])
-
-
-def _square(theta: Array) -> bool:
-    return theta.ndim == 2 and theta.shape[0] == theta.shape[1] > 1
-
-
-def _cuts(squares: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All but one, all, and single ones, without repetition."""
-    groups = [tuple(squares)]
-    groups += [tuple(i for i in squares if i != left) for left in squares]
-    groups += [(i,) for i in squares]
-    return iter([group for group in dict.fromkeys(groups) if group])
-
-
-def _cut_off(c: float | None, cut: str, left: Sequence[str]) -> Explanation:
-    text = (
-        f"where {cut} carry nothing from step to step, only {', '.join(left)} {'is' if len(left) == 1 else 'are'} wrong"
-    )
-    evidence = {"part": c} if c is not None else {}
-    if c is None:
-        hint = "Probably a derivative there; a mask, a lost path or a wrong state look alike"
-        others = ("missing-term", "mask", "state", "transpose")
-        return Explanation("derivative", 8, 1, text, hint, evidence, None, 0.55, others)
-    if c == 0.0:
-        return Explanation("missing-term", 4, 3, f"{text}: analytic = 0", "It is cut off", evidence, None, SURE)
-    if abs(c + 1) < 1e-3:
-        return Explanation("sign", 4, 3, f"{text}: analytic = -numeric", "A minus is lost", evidence, None, SURE)
-    text = f"{text}: analytic = {c:.4g} × numeric"
-    scaled = _is_round(c) and abs(c - 4) > 1e-2
-    cause, other = ("scale", "derivative") if scaled else ("derivative", "scale")
-    return Explanation(cause, 5, 3, text, "A factor, or a derivative", evidence, None, 0.6, (other, "missing-term"))

@@ -63,6 +63,9 @@ def layers_of(tensors: Sequence[Tensor]) -> list[int]:
 
     By the names where they say so ("dense_0.W" and "dense_0.b", "W1" and "b1"), else a vector belongs to the matrix
     just before it that has as many columns.
+
+    Names are hints by convention: no verdict rests on them, but which of several wrong tensors is said to be the
+    origin may.
     """
     keys: list[str] = []
     for i, tensor in enumerate(tensors):

@@ -11,6 +11,9 @@ from gradproof.check.diagnosis.factors import name_factor, shown
 from gradproof.check.diagnosis.fits import proportion, two_terms
 from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor
 
+CHOSEN = 1e-7  # as near to two digits as float32 holds a coefficient: one in 10^5 is so near by accident
+COUNTS = 64  # rows that a coefficient may be divided by: with more, an accident of CHOSEN gets likely
+
 
 def explain_values(
     tensor: Tensor, dimensions: Mapping[int, str], others: Sequence[Tensor] = ()
@@ -140,9 +143,10 @@ def _tangential(t: Tensor) -> bool:
 
 def _round(k: float, error: float) -> bool:
     """Whether this is a coefficient somebody chose: one of two digits, or that divided by a count."""
-    counts = abs(k) * np.arange(1, 65)
+    rows = np.arange(1, COUNTS + 1)
+    counts = abs(k) * rows
     chosen = np.array([float(f"{value:.2g}") for value in counts])
-    return bool(np.any(np.abs(chosen - counts) <= np.maximum(1e-7 * counts, 3 * error * np.arange(1, 65))))
+    return bool(np.any(np.abs(chosen - counts) <= np.maximum(CHOSEN * counts, 3 * error * rows)))
 
 
 def _radial(statement: str, support: int, evidence: dict[str, object]) -> Explanation:
