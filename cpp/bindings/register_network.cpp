@@ -121,6 +121,12 @@ void register_engine(py::module_& module) {
                  throw py::error_already_set();
                }
              });
+  module.def("tiny_steps", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss, In<std::int64_t> labels,
+                              In<T> values, Out<T> memory, Out<T> steps) {
+    const Base<T> base(ops, scalars, theta, x, loss, labels, values, memory);
+    steps.of_shape({theta.size()}, "steps");
+    without_gil([&] { tiny_steps(base.point, steps.data); });
+  });
   module.def("rounding_errors", [](In<Index> ops, In<double> scalars, In<T> theta, In<T> x, Index loss,
                                      In<std::int64_t> labels, In<T> values, Out<T> memory, double input_error,
                                    Out<double> error) {

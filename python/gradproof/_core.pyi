@@ -158,6 +158,18 @@ def structured_pass(
     kink: NDArray[np.uint8] | None,
     /,
 ) -> None: ...
+def tiny_steps(
+    ops: Integers,
+    scalars: NDArray[np.float64],
+    theta: Floats,
+    x: Floats,
+    loss: int,
+    labels: Integers,
+    values: Floats,
+    workspace: Floats,
+    steps: Floats,
+    /,
+) -> None: ...
 def rounding_errors(
     ops: Integers,
     scalars: NDArray[np.float64],

@@ -57,9 +57,17 @@ template <class T>
 bool structured_pass(const Point<T>& point, Scheme scheme, const Probes<T>& probes, double* change, std::uint8_t* kink,
                      const std::function<bool()>& interrupted = {});
 
+// steps[i]: a power of two so small that a change of theta[i] by it stays tiny, whatever multiplies it on its way, beside
+// everything that it meets (distances to kinks, the scale of 1 on which the curves bend), but no smaller: so that as
+// little as possible underflows. Parameters that no op of the plan owns keep what steps held before.
+template <class T>
+void tiny_steps(const Point<T>& point, T* steps);
+
 // error[i]: the standard deviation, in units of the round-off of T, of the rounding error of dJ/dtheta[i] as
 // backpropagation computes it. Every operation is taken to err independently of the others by about one unit; the errors
-// are carried along to first order, forward to the scores and back to the parameters, one pass each. Returns that of J.
+// are carried along, forward to the scores and back to the parameters, one pass each: to first order, and products of two
+// errors where both factors may be nothing else. Includes what underflow takes from differences of tiny_steps. Returns
+// the error of J.
 // input_error: the relative error of x, in the same units; 0 for data.
 // References: N. J. Higham, T. Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41
 // (2019); N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3 (running error).

@@ -21,7 +21,8 @@ double measured_slope(const F& f, double z) {
     disagreement = std::abs(r1 - r0);
     return (16 * r1 - r0) / 15;
   };
-  constexpr double step = 0x1p-7;        // h^6 and rounding / h are both near 1e-14 for tanh and sigmoid
+  // h^6 and rounding / h are both near 1e-14 for tanh and sigmoid; z + h has to differ from z.
+  const double step = std::max(0x1p-7, std::abs(z) * 0x1p-26);
   constexpr double tolerance = 0x1p-26;  // far above both, far below the slope that a kink changes
   if (std::abs(z) < step) {
     constexpr double near = 0x1p-30;  // curvature and rounding make 1e-7 of it

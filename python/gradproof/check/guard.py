@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.check.structured import DIFFERENCE, Point
+from gradproof.check.structured import DIFFERENCE, Point, shifted
 
 Array = NDArray[Any]
 
 ENTRIES = 16  # random entries per tensor
 TOLERANCE = 16.0  # in standard deviations of the loss's rounding error (bench/calibrate.py: what is observed)
+# ... at the point, or where the step leads to: at a minimum of the loss its rounding is of second order.
 # Difference forms are exact at any step, and rounding shows least at large ones: as large as the parameters themselves,
 # up to 1. A step that wakes up a unit whose own rounding the base point does not show is tried again in small.
 SMALLER = 2.0**-6
@@ -61,6 +62,10 @@ def _disagree(point: Point, entries: Array, wanted: Array) -> Array:
     theta = point.model.theta[entries]
     steps = (theta + wanted.astype(dtype)) - theta  # what the sum can hold
     ordinary = point.ordinary(entries, steps)
-    change = ordinary - point.value
-    allowed = TOLERANCE * (point.rounding[1] + np.finfo(dtype).eps / 2 * np.abs(ordinary))
-    return np.asarray(~(np.abs(point.run(DIFFERENCE, steps, entries) - change) <= allowed))
+    apart = np.abs(point.run(DIFFERENCE, steps, entries) - (ordinary - point.value))
+    errors = point.rounding[1] + np.finfo(dtype).eps / 2 * np.abs(ordinary)
+    disagree = ~(apart <= TOLERANCE * errors)
+    for k in np.flatnonzero(disagree):
+        moved = shifted(point, int(entries[k]), steps[k])
+        disagree[k] = not apart[k] <= TOLERANCE * (errors[k] + moved.rounding[1])
+    return disagree

@@ -14,7 +14,8 @@ from gradproof.check.tensor_report import Status
 Array = NDArray[Any]
 
 # An uncertainty that is not rounding leaves an entry undecided if it exceeds a tenth of the entry, unless it is small
-# beside the others: a hundredth of their root mean square, or a millionth of the scale of the whole gradient.
+# beside the others: a hundredth of their root mean square, or a millionth of the scale of the whole gradient. So does a
+# difference of that size that nothing but rounding excuses: the entry could as well be zero, or twice as large.
 COARSE: Final = (0.1, 0.01, 1e-6)
 
 
@@ -117,7 +118,7 @@ class Measurement:
         )
 
     def judge(
-        self, analytic: Array, tensors: Sequence[slice], scale: float, rtol: float | None = None
+        self, analytic: Array, tensors: Sequence[slice], scale: float, rtol: float | None = None, natural: float = 0.0
     ) -> tuple[Array, Array]:
         """Compare a gradient with what was measured.
 
@@ -131,13 +132,15 @@ class Measurement:
             Size of the largest entries of the whole gradient.
         rtol : float, optional
             Relative errors up to this are accepted as well.
+        natural : float
+            What `scale` would be elsewhere: at a minimum of the loss all of the gradient may be rounding.
 
         Returns
         -------
         status : uint8 array
             Codes of :class:`~gradproof.check.tensor_report.Status`. ``match``: within the uncertainty. At a kink any
             value between the one-sided derivatives is right (``kink``). ``unresolved``: within an uncertainty that is
-            itself too large to tell, for reasons other than rounding (`COARSE`).
+            itself too large to tell (`COARSE`).
         numeric : float64 array
             The measured value to report: at a kink, of those between the one-sided derivatives, the nearest to
             `analytic`.
@@ -147,28 +150,46 @@ class Measurement:
         if rtol is not None:
             allowed = np.maximum(allowed, rtol * np.maximum(np.abs(a), np.abs(self.numeric)))
         with np.errstate(invalid="ignore"):
-            right = np.abs(a - self.numeric) <= allowed
+            apart = np.abs(a - self.numeric)
+            right = apart <= allowed
+            if self.kink.any():
+                apart = np.abs(a - self._nearest(a))
         status = np.where(right, np.uint8(Status.MATCH), np.uint8(Status.MISMATCH))
-        status[right & self._coarse(a, tensors, scale)] = Status.UNRESOLVED
+        status[right & self._coarse(a, apart, tensors, scale, max(rtol or 0.0, COARSE[0]), natural)] = Status.UNRESOLVED
         status[~np.isfinite(self.numeric + self.uncertainty)] = Status.UNRESOLVED
         if not self.kink.any():
             return status, self.numeric
-        sides = np.stack([self.left, self.right, self.recorded])
-        low, high = sides.min(axis=0), sides.max(axis=0)
+        low, high = self._sides
         kink = self.kink & (high - low > self.uncertainty)
         inside = (a >= low - allowed) & (a <= high + allowed)
         status[kink] = np.where(inside[kink], Status.KINK, Status.KINK_MISMATCH)
-        return status, np.where(kink, np.clip(a, low, high), self.numeric)
+        return status, np.where(kink, self._nearest(a), self.numeric)
 
-    def _coarse(self, analytic: Array, tensors: Sequence[slice], scale: float) -> Array:
-        excess = self.uncertainty - self.rounding
-        entry, typical, largest = COARSE
-        coarse = np.asarray(excess > largest * scale)
+    @property
+    def _sides(self) -> tuple[Array, Array]:
+        sides = np.stack([self.left, self.right, self.recorded])
+        return sides.min(axis=0), sides.max(axis=0)
+
+    def _nearest(self, analytic: Array) -> Array:
+        """What was measured; at a kink, of the values between the one-sided derivatives the nearest to `analytic`."""
+        return np.where(self.kink, np.clip(analytic, *self._sides), self.numeric) if self.kink.any() else self.numeric
+
+    def _coarse(
+        self, analytic: Array, apart: Array, tensors: Sequence[slice], scale: float, entry: float, natural: float
+    ) -> Array:
+        _, typical, largest = COARSE
+        if self.uncertainty is self.rounding and not np.any(apart > largest * max(scale, natural)):
+            return np.zeros(analytic.shape, bool)
+        doubt = np.where(apart > largest * natural, apart, 0.0)
+        with np.errstate(invalid="ignore"):
+            doubt = np.maximum(doubt, self.uncertainty - self.rounding)
+        coarse = np.asarray(doubt > largest * scale)
         if not coarse.any():
             return coarse
         size = np.maximum(np.abs(analytic), np.abs(self.numeric))
-        coarse &= (excess > entry * size) & (size > 0)  # nothing against nothing is settled: such a tensor is vacuous
+        coarse &= (doubt > entry * size) & (size > 0)  # nothing against nothing: such a tensor is vacuous
         for own in tensors:
-            rms = np.sqrt(np.mean(np.square(self.numeric[own])))
-            coarse[own] &= excess[own] > max(typical * rms, largest * np.max(size[own], initial=0.0))
+            most = float(np.max(size[own], initial=0.0))
+            rms = most * np.sqrt(np.mean(np.square(self.numeric[own] / most))) if most > 0 else 0.0
+            coarse[own] &= doubt[own] > max(typical * rms, largest * most)
         return coarse

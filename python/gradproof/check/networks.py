@@ -20,6 +20,7 @@ from gradproof.check.points import burn_in, nearby_point
 from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
+from gradproof.check.settled import natural_loss, settle
 from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
 from gradproof.check.tensor_report import Status
@@ -195,6 +196,8 @@ class _Check:
         self.asked = parts
         self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
+        self.natural = 0.0  # ... and of what size it is where nothing is learned
+        self.settled: Array | None = None  # how far off the twin lets each entry be
         self.notes: list[str] = []
         self.findings = self.subject.findings
 
@@ -202,7 +205,7 @@ class _Check:
         model = self.model
         with self.subject.unchanged():
             point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
-        self.value = point.value
+        self.value, self.natural = point.value, natural_loss(point)
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
         tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
@@ -222,6 +225,11 @@ class _Check:
                 more = np.setdiff1d(self._vague([tensors, *(report.tensors for report in reports.values())]), vague)
                 if more.size:
                     measured = self._reconsidered(measured, point, wrong[:0], more)
+                    tensors, reports = self._compare(measured)
+            if verdict is None and "data" in measured and self.scheme in PROPAGATED and self.step is None:
+                blind = _entries([tensors, *(report.tensors for report in reports.values())], Status.UNRESOLVED)
+                if blind.size and model.dtype == np.float32:
+                    measured["data"], self.settled = self._settled(measured["data"], point, blind)
                     tensors, reports = self._compare(measured)
         if verdict is None:
             self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
@@ -264,7 +272,9 @@ class _Check:
         slices = self.model.layout.slices
         a = analytic.astype(np.float64)
         where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
-        status, numeric = measured.judge(a, where, scale, self.rtol)
+        status, numeric = measured.judge(a, where, scale, self.rtol, self.natural)
+        if self.settled is not None:
+            status[(status == Status.UNRESOLVED) & (np.abs(a - numeric) <= self.settled)] = Status.MATCH
         uncertainty = measured.uncertainty
         if self.skipped is not None:
             status[self.skipped] = Status.UNCHECKED
@@ -301,6 +311,14 @@ class _Check:
             left[wrong] = True
             self.skipped = left
             return measured
+
+    def _settled(self, measured: Measurement, point: Point, blind: Array) -> tuple[Measurement, Array | None]:
+        try:
+            with self.subject.unchanged():
+                return settle(point, self.scheme, measured, blind)
+        except KeyboardInterrupt:
+            self.terms.stopped = INTERRUPTED
+            return measured, None
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
         gradient = self.subject.gradient((part,))
@@ -371,8 +389,9 @@ def _entries(comparisons: Sequence[Mapping[str, TensorReport]], *wanted: Status)
     """Indices into theta of the entries that have one of these statuses in one of several comparisons."""
     found: set[int] = set()
     for tensors in comparisons:
-        status = np.concatenate([np.empty(0), *(t.status.ravel() for t in tensors.values() if t.status is not None)])
-        found.update(np.flatnonzero(np.isin(status, wanted)).tolist())
+        if any(tensor.mismatched or tensor.unresolved for tensor in tensors.values()):
+            status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
+            found.update(np.flatnonzero(np.isin(status, wanted)).tolist())
     return np.array(sorted(found), np.int64)
 
 

@@ -24,10 +24,6 @@ PROPAGATED: Final = ("difference", "tangent")  # schemes that subtract nothing, 
 LOSSES: Final = ("softmax_cross_entropy", "hinge", "binary_cross_entropy", "mse")  # codes of the core
 DIFFERENCE, TANGENT, LOSS = range(3)  # what a pass of the core returns
 
-# Propagated differences have no cancellation, so their step may be far below what theta + step could hold; it only has
-# to keep clear of underflow on the way to the loss.
-TINY_STEP: Final = {"float32": 2.0**-48, "float64": 2.0**-300}
-
 # The textbook steps, best for functions of scale 1: eps^(1/3) for central and eps^(1/2) for forward differences.
 TEXTBOOK_STEP: Final = {
     ("central", "float32"): 2.0**-8,
@@ -38,8 +34,7 @@ TEXTBOOK_STEP: Final = {
 
 # How many standard deviations of its rounding error a gradient may be off (bench/calibrate.py: what is observed).
 ROUNDING: Final = 12.0
-# Gradients below this, times a tiny step, lose digits on the way, then vanish; variances of their errors do in double.
-UNDERFLOW: Final = {"float32": 2.0**-72, "float64": 2.0**-500}
+UNDERFLOW: Final = 2.0**-500  # the variances of smaller errors vanish in double
 INPUT_ERROR: Final = 4.0  # relative, in units of round-off, of what a Python layer hands on
 SLOPE_ERROR: Final = 1e-11  # of slopes measured on a forward function in double (stencil.hpp), with a margin of 10
 
@@ -131,6 +126,14 @@ class Point:
         return change if entries is not None else change[self.first :]
 
     @cached_property
+    def steps(self) -> Array:
+        """Steps of propagated differences: without cancellation they may be far below what theta + step could hold, and
+        only have to keep clear of underflow on the way to the loss."""
+        steps = np.ones(self.model.layout.size, self.model.dtype)
+        _core.tiny_steps(*self._core_arguments, steps)
+        return steps
+
+    @cached_property
     def rounding(self) -> tuple[Array, float]:
         """Standard deviations of the rounding errors of backpropagation, per parameter of the tail, and of the loss."""
         error = np.zeros(self.model.layout.size)
@@ -152,6 +155,13 @@ class Point:
     def _core_arguments(self) -> CoreArguments:
         assert self._arguments is not None, "the model ends in a Python layer"
         return self._arguments
+
+
+def shifted(point: Point, entry: int, step: float) -> Point:
+    """The same batch at the point with one parameter moved."""
+    model = point.model.copy()
+    model.theta[entry] += step
+    return Point(model, point.X, point.targets, careful=False)
 
 
 def measure(
@@ -233,12 +243,9 @@ def _tail(point: Point, scheme: Scheme, step: float | None, entries: Array | Non
 def _rounding(point: Point, entries: Array | None) -> Array:
     """How much rounding may move a gradient, measured or backpropagated in the precision of the model."""
     error = point.rounding[0]
-    return ROUNDING * (error if entries is None else error[entries - point.first])
-
-
-def _underflow(point: Point) -> float:
-    """Part of the uncertainty, not of the rounding: gradients that small stay undecided, unless others are large."""
-    return UNDERFLOW[point.model.dtype.name]
+    allowed = ROUNDING * (error if entries is None else error[entries - point.first])
+    allowed += UNDERFLOW
+    return np.asarray(allowed)
 
 
 def _slopes(point: Point, rounding: Array) -> Array:
@@ -251,47 +258,43 @@ def _tangent(point: Point, entries: Array | None) -> Measurement:
     numeric = point.run(TANGENT, np.ones(1, point.model.dtype), entries)
     rounding = _rounding(point, entries)
     rounding = rounding + _slopes(point, rounding)
-    return Measurement.smooth(numeric, rounding + _underflow(point), rounding, len(numeric))
-
-
-def _tiny_step(point: Point) -> float:
-    """A power of two so small that it stays tiny when inputs or scores of any size have multiplied it."""
-    largest = max(float(np.max(np.abs(values), initial=1.0)) for values in (point.tape[-1][0], point.scores))
-    return float(TINY_STEP[point.model.dtype.name] * 2.0 ** -np.ceil(np.log2(largest)))
+    return Measurement.smooth(numeric, rounding, rounding, len(numeric))
 
 
 @np.errstate(all="ignore")  # steps beyond the precision's range measure nothing
 def _difference(point: Point, step: float | None, entries: Array | None) -> Measurement:
     tiny = step is None
-    h = _tiny_step(point) if step is None else float(point.model.dtype.type(step))
-    steps = np.array([h], point.model.dtype)
+    if tiny:
+        steps = point.steps if entries is None else point.steps[entries]
+    else:
+        steps = np.array([step], point.model.dtype)
     flags = np.zeros(point.model.layout.size if entries is None else len(entries), np.uint8)
 
     def side(sign: int) -> tuple[Array, Array]:
-        quotient = point.run(DIFFERENCE, sign * steps, entries, flags) / (sign * h)
+        quotient = point.run(DIFFERENCE, steps if sign > 0 else -steps, entries, flags)
+        quotient /= sign * (steps[point.first :] if tiny and entries is None else steps)
         return quotient, (flags if entries is not None else flags[point.first :]).astype(bool)
 
     right, kink = side(1)
     rounding = _rounding(point, entries)
     if tiny and not kink.any():
-        return Measurement.smooth(right, rounding + _underflow(point), rounding, len(right))
+        return Measurement.smooth(right, rounding, rounding, len(right))
     left, left_kink = side(-1)
     if not tiny:
         # Two sides of any step: their difference bounds the truncation, and kinks within the step show in it.
-        uncertainty = rounding + np.abs(right - left) + _underflow(point)
+        uncertainty = rounding + np.abs(right - left)
         return Measurement.smooth((left + right) / 2, uncertainty, rounding, 2 * len(right))
     kink |= left_kink
     where = np.flatnonzero(kink)
     indices = where + point.first if entries is None else entries[where]
     recorded = right.copy()
-    recorded[where] = point.run(TANGENT, steps, np.ascontiguousarray(indices))
+    recorded[where] = point.run(TANGENT, np.ones(1, steps.dtype), np.ascontiguousarray(indices))
     # The rounding errors are those of the recorded piece; on the other pieces an entry may be larger.
     unit = float(np.finfo(point.model.dtype).eps) / 2
     pieces = _slopes(point, rounding) + ROUNDING * unit * (np.abs(left) + np.abs(right))
     rounding = rounding + np.where(kink, pieces, 0.0)
-    uncertainty = rounding + _underflow(point)
     evaluations = 2 * len(right) + len(where)
-    return Measurement(recorded, uncertainty, rounding, kink, left, right, recorded, evaluations)
+    return Measurement(recorded, rounding, rounding, kink, left, right, recorded, evaluations)
 
 
 @np.errstate(all="ignore")  # steps beyond the precision's range measure nothing

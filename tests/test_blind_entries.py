@@ -1,0 +1,75 @@
+"""Gradients of which float32 sees little: what cannot be told from zero, or from twice as much, does not pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof as gp
+from gradproof.check.structured import measure
+
+
+def stacked(norms: int, rows: int, seed: int, dtype: str, alike: bool = False) -> tuple[gp.Sequential, Any, Any]:
+    """Batch norms of columns that are constant, or of two rows, which they make -1 and 1 whatever these are."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(rows, 6)), rng.integers(0, 3, rows)
+    if alike:
+        X[:] = X[0]
+    layers = [layer for _ in range(norms) for layer in (gp.Dense(8), gp.BatchNorm(), gp.ReLU())]
+    return gp.Sequential([*layers, gp.Dense(3)], 6, "softmax_cross_entropy", dtype=dtype, seed=seed), X, y
+
+
+@pytest.mark.parametrize(("rows", "alike"), [(1, False), (2, True), (4, True)])
+@pytest.mark.parametrize("norms", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_constant_columns_are_not_blinding(seed: int, norms: int, rows: int, alike: bool, dtype: str) -> None:
+    model, X, y = stacked(norms, rows, seed, dtype, alike)
+    assert gp.check_model(model, X, y).verdict == "pass"
+    own = model.loss_and_gradient(X, y)[1].copy()
+    assert gp.check_model(model, X, y, gradient=np.zeros_like(own)).verdict == "fail"
+    assert gp.check_model(model, X, y, gradient=2 * own).verdict == "fail"
+    bias = model.layout[f"dense_{norms}.b"]
+    assert np.max(measure(model, X, y).uncertainty[bias.offset : bias.stop]) < 1e3 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("norms", [2, 3])
+def test_no_tensor_that_matters_may_be_zeroed_or_doubled(norms: int, seed: int) -> None:
+    model, X, y = stacked(norms, 2, seed, "float32")
+    assert gp.check_model(model, X, y).verdict == "pass"
+    own = model.loss_and_gradient(X, y)[1].copy()
+    for entry in model.layout.slices:
+        if np.max(np.abs(own[entry.offset : entry.stop])) < 1e-4:
+            continue
+        for factor in (0, 2):
+            wrong = own.copy()
+            wrong[entry.offset : entry.stop] *= factor
+            assert gp.check_model(model, X, y, gradient=wrong).verdict in ("fail", "inconclusive")
+
+
+def ill_conditioned(seed: int) -> tuple[gp.Sequential, Any, Any]:
+    rng = np.random.default_rng(seed)
+    layers = [layer for _ in range(4) for layer in (gp.Dense(8), gp.BatchNorm(epsilon=2.0**-10))]
+    model = gp.Sequential([*layers, gp.Dense(4)], 8, "softmax_cross_entropy", dtype="float32", seed=seed)
+    for parameter in model.parameters.values():
+        parameter *= np.float32(10.0 ** rng.integers(-3, 4))
+    return model, rng.normal(size=(8, 8)), rng.integers(0, 4, 8)
+
+
+@pytest.mark.parametrize("scheme", ["difference", "tangent"])
+def test_what_float32_does_not_see_float64_settles(scheme: Any) -> None:
+    for seed in range(25):
+        model, X, y = ill_conditioned(seed)
+        assert gp.check_model(model, X, y, scheme=scheme).verdict == "pass", seed
+
+
+@pytest.mark.parametrize("activation", [gp.Tanh, gp.Sigmoid])
+@pytest.mark.parametrize("bias", [0.0, 10.0])
+def test_products_of_two_errors(activation: Any, bias: float, dtype: str) -> None:
+    """Two saturated units in a row: in float32 both recorded slopes are 0, and measured they are not."""
+    model = gp.Sequential([gp.Dense(1), activation(), gp.Dense(1), activation(), gp.Dense(1)], 1, "mse", dtype=dtype)
+    model.theta[...] = [10, bias, 10, bias, 1, 0]
+    for scheme in ("difference", "tangent"):
+        assert gp.check_model(model, [[1.0]], [2.0], scheme=scheme).verdict == "pass"
