@@ -122,7 +122,7 @@ def state(**changed):
 
 
 REFUSED = {
-    "beta 1": (lambda: EWA(1.0), ValueError, r"beta: got 1.0, expected a number in \[0, 1\)"),
+    "beta 1": (lambda: EWA(1.0), ValueError, r"beta: got 1, expected a number in \[0, 1\)"),
     "beta nan": (lambda: EWA(float("nan")), ValueError, "beta: got nan"),
     "beta text": (lambda: EWA("0.9"), TypeError, "beta: got '0.9'"),
     "text": (lambda: EWA(0.9).update("1"), TypeError, "x: got str"),
