@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import gradproof as gp
-from gradproof.check.structured import measure
+from gradproof.check import networks
+from gradproof.check.structured import Point, measure
 
 
 def stacked(norms: int, rows: int, seed: int, dtype: str, alike: bool = False) -> tuple[gp.Sequential, Any, Any]:
@@ -73,3 +74,43 @@ def test_products_of_two_errors(activation: Any, bias: float, dtype: str) -> Non
     model.theta[...] = [10, bias, 10, bias, 1, 0]
     for scheme in ("difference", "tangent"):
         assert gp.check_model(model, [[1.0]], [2.0], scheme=scheme).verdict == "pass"
+
+
+def scaled(layers: list[Any], n_in: int, rows: int, loss: str, seed: int) -> tuple[gp.Sequential, Any]:
+    rng = np.random.default_rng(seed)
+    model = gp.Sequential(layers, n_in, loss, dtype="float32", seed=seed)
+    for parameter in model.parameters.values():
+        parameter *= np.float32(10.0 ** rng.integers(-2, 4))
+    return model, rng.normal(size=(rows, n_in))
+
+
+def test_saturated_softmaxes_hide_nothing_behind_them() -> None:
+    """Rounding may choose other units there, as far as a bound of it can tell; it does not."""
+    for seed in range(40):
+        layers = [layer for _ in range(4) for layer in (gp.Dense(6), gp.Softmax())]
+        model, X = scaled([*layers, gp.Dense(2)], 6, 2, "softmax_cross_entropy", seed)
+        assert gp.check_model(model, X, [0, 1]).verdict == "pass"
+        wrong = model.loss_and_gradient(X, [0, 1])[1].copy()
+        bias = model.layout["dense_4.b"]
+        if np.max(np.abs(wrong[bias.offset : bias.stop])) > 1e-3:
+            wrong[bias.offset : bias.stop] *= 2
+            assert gp.check_model(model, X, [0, 1], gradient=wrong).verdict in ("fail", "inconclusive"), seed
+
+
+def test_a_close_accusation_has_to_hold_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement in float32 that errs a little more than its uncertainty accuses nobody."""
+    model, X = scaled([gp.Dense(8), gp.ReLU(), gp.Dense(3)], 5, 6, "mse", 0)
+    y = np.random.default_rng(1).normal(size=(6, 3))
+    first = measure(model, X, y)
+    error = 3 * float(np.min(first.uncertainty[first.numeric != 0] / np.abs(first.numeric[first.numeric != 0])))
+    run = Point.run
+
+    def errs(point: Point, *arguments: Any) -> Any:
+        return run(point, *arguments) * (1 + error * (point.model.dtype == np.float32))
+
+    monkeypatch.setattr(Point, "run", errs)
+    off = np.abs(model.loss_and_gradient(X, y)[1] - measure(model, X, y).numeric)
+    assert np.any(off > 2 * first.uncertainty)
+    assert gp.check_model(model, X, y).verdict == "pass"
+    monkeypatch.setattr(networks, "by_twin", lambda point, scheme, measured, comparisons: (measured, None))
+    assert gp.check_model(model, X, y).verdict == "fail"

@@ -20,7 +20,8 @@ from gradproof.check.points import burn_in, nearby_point
 from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
-from gradproof.check.settled import natural_loss, settle
+from gradproof.check.selection import Comparisons, doubtful, entries_of
+from gradproof.check.settled import Settled, by_twin, natural_loss
 from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
 from gradproof.check.tensor_report import Status
@@ -197,7 +198,7 @@ class _Check:
         self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
         self.natural = 0.0  # ... and of what size it is where nothing is learned
-        self.settled: Array | None = None  # how far off the twin lets each entry be
+        self.settled: Settled | None = None  # what the twin says
         self.notes: list[str] = []
         self.findings = self.subject.findings
 
@@ -214,7 +215,7 @@ class _Check:
             measured = {part: self._measure(part, point) for part in self.parts}
             tensors, reports = self._compare(measured)
             comparisons = [tensors, *(report.tensors for report in reports.values())]
-            wrong = _entries(comparisons, Status.MISMATCH, Status.KINK_MISMATCH)
+            wrong = entries_of(comparisons, Status.MISMATCH, Status.KINK_MISMATCH)
             vague = self._vague(comparisons)
             if wrong.size:
                 verdict = self._repeats(INQUIRIES)
@@ -226,11 +227,11 @@ class _Check:
                 if more.size:
                     measured = self._reconsidered(measured, point, wrong[:0], more)
                     tensors, reports = self._compare(measured)
-            if verdict is None and "data" in measured and self.scheme in PROPAGATED and self.step is None:
-                blind = _entries([tensors, *(report.tensors for report in reports.values())], Status.UNRESOLVED)
-                if blind.size and model.dtype == np.float32:
-                    measured["data"], self.settled = self._settled(measured["data"], point, blind)
-                    tensors, reports = self._compare(measured)
+            comparisons = [tensors, *(report.tensors for report in reports.values())]
+            single = model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None
+            if verdict is None and single and "data" in measured and doubtful(comparisons):
+                self._by_twin(measured, point, comparisons)
+                tensors, reports = self._compare(measured)
         if verdict is None:
             self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
             if "data" in self.parts:
@@ -274,7 +275,7 @@ class _Check:
         where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
         status, numeric = measured.judge(a, where, scale, self.rtol, self.natural)
         if self.settled is not None:
-            status[(status == Status.UNRESOLVED) & (np.abs(a - numeric) <= self.settled)] = Status.MATCH
+            status[(status == Status.UNRESOLVED) & self.settled.confirms(a - numeric)] = Status.MATCH
         uncertainty = measured.uncertainty
         if self.skipped is not None:
             status[self.skipped] = Status.UNCHECKED
@@ -295,9 +296,9 @@ class _Check:
         self.skipped = skipped if skipped.any() else None
         return measured
 
-    def _vague(self, comparisons: Sequence[Mapping[str, TensorReport]]) -> Array:
+    def _vague(self, comparisons: Comparisons) -> Array:
         """Entries that quotients of losses leave open, as they do at kinks."""
-        return np.empty(0, np.int64) if self.scheme in PROPAGATED else _entries(comparisons, Status.UNRESOLVED)
+        return np.empty(0, np.int64) if self.scheme in PROPAGATED else entries_of(comparisons, Status.UNRESOLVED)
 
     def _reconsidered(
         self, measured: dict[str, Measurement], point: Point, wrong: Array, vague: Array
@@ -312,13 +313,13 @@ class _Check:
             self.skipped = left
             return measured
 
-    def _settled(self, measured: Measurement, point: Point, blind: Array) -> tuple[Measurement, Array | None]:
+    def _by_twin(self, measured: dict[str, Measurement], point: Point, comparisons: Comparisons) -> None:
+        """What float32 leaves open, or condemns by a narrow margin, is measured in float64."""
         try:
             with self.subject.unchanged():
-                return settle(point, self.scheme, measured, blind)
+                measured["data"], self.settled = by_twin(point, self.scheme, measured["data"], comparisons)
         except KeyboardInterrupt:
             self.terms.stopped = INTERRUPTED
-            return measured, None
 
     def _part(self, part: str, measured: Measurement) -> GradientReport:
         gradient = self.subject.gradient((part,))
@@ -383,16 +384,6 @@ def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientRep
                 continue
             message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
             yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
-
-
-def _entries(comparisons: Sequence[Mapping[str, TensorReport]], *wanted: Status) -> Array:
-    """Indices into theta of the entries that have one of these statuses in one of several comparisons."""
-    found: set[int] = set()
-    for tensors in comparisons:
-        if any(tensor.mismatched or tensor.unresolved for tensor in tensors.values()):
-            status = np.concatenate([t.status.ravel() for t in tensors.values() if t.status is not None])
-            found.update(np.flatnonzero(np.isin(status, wanted)).tolist())
-    return np.array(sorted(found), np.int64)
 
 
 def _environment(seed: int) -> dict[str, Any]:
