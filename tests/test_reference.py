@@ -2,56 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log
-from typing import Any
 
 import numpy as np
 import pytest
+from cases.stacks import STACKS
 
 from gradproof.nn import reference
 from gradproof.nn.layers import (
     BatchNorm,
     Dense,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    Maxout,
-    ReLU,
-    Sigmoid,
-    Softmax,
     Tanh,
 )
 
 Targets = Callable[[str, int, int], np.ndarray]
 
 LOSSES = ["softmax_cross_entropy", "hinge", "binary_cross_entropy", "mse"]
-
-
-class Scale(Layer):
-    row_independent = True
-
-    def build(self, n_in: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"s": rng.uniform(0.5, 1.5, n_in)}
-
-    def forward(self, x: np.ndarray, parameters: dict[str, np.ndarray], training: bool) -> tuple[np.ndarray, Any]:
-        return x * parameters["s"], x
-
-    def backward(
-        self, dy: np.ndarray, cache: Any, parameters: dict[str, np.ndarray]
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return dy * parameters["s"], {"s": (dy * cache).sum(axis=0)}
-
-
-STACKS: dict[str, list[Any]] = {
-    "linear": [],
-    "relu": [Dense(7), ReLU()],
-    "leaky_relu": [Dense(7), LeakyReLU(0.2)],
-    "tanh": [Dense(7, bias=False), Tanh()],
-    "sigmoid_softmax": [Dense(7), Sigmoid(), Dense(6), Softmax()],
-    "maxout": [Maxout(5, 3), Maxout(4, 2)],
-    "dropout": [Dropout(0.9), Dense(12), ReLU(), Dropout(0.5)],
-    "batch_norm": [BatchNorm(), Dense(6), BatchNorm(decay=0.5, epsilon=1e-3), Tanh()],
-    "python": [Scale(), Dense(6), Tanh(), Scale(), Scale()],
-}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
