@@ -209,9 +209,11 @@ def test_many_writers_at_the_same_time(tmp_path: Path) -> None:
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder"):
         _files.write(tmp_path / "missing" / "file", b"")
-    for path in (tmp_path, ""):
-        with pytest.raises(OSError):
-            _files.write(path, b"")
+    with pytest.raises(IsADirectoryError):
+        _files.write(tmp_path, b"")
     with pytest.raises(TypeError, match="path: got 3, expected"):
         _files.write(3, b"")  # type: ignore[arg-type]
+    for name in ("", "a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="path: got '"):
+            _files.write(name, b"")
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,9 @@ import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
+
+from gradproof._messages import shown
 
 try:
     import fcntl
@@ -22,6 +24,30 @@ _ATTEMPTS = 100  # to begin a file that another writer does not take for a lefto
 _LEFT_OVER = 3600.0  # seconds after which a file is nobody's, where files cannot be locked
 
 
+def named(path: Any, name: str = "path") -> str:
+    """The path as a str; `name` is that of the argument.
+
+    Raises
+    ------
+    TypeError
+        If it is none: not for a number either, which ``open`` would take for a file that is open already.
+    ValueError
+        If no file can be called so.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name}: got {shown(path)}, expected a str or path-like")
+    text = os.fsdecode(path)
+    if not text:
+        raise ValueError(f"{name}: got {shown(text)}, expected the name of a file")
+    if "\0" in text:
+        raise ValueError(f"{name}: got {shown(text)}, expected no null character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: got {shown(text)}, expected text that can name a file") from error
+    return text
+
+
 def write(path: PathLike, content: bytes) -> None:
     """Write a file: all of it or, on any failure, nothing; the old one stays until the new one is on the disk.
 
@@ -31,15 +57,14 @@ def write(path: PathLike, content: bytes) -> None:
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         If `path` is no path.
     FileNotFoundError
         If the folder does not exist.
     OSError
         If the file cannot be written.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: got {path!r}, expected a str or path-like")
+    path = named(path)
     given, target = Path(path), Path(os.path.realpath(path))
     try:
         there = given.stat()

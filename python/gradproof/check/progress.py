@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from gradproof._messages import shown
+
 Self = TypeVar("Self", bound="Progress")
 
 PATIENCE: Final = 2.0  # seconds before a bar appears by itself
@@ -39,7 +41,7 @@ class Progress:
         every_call: bool = False,
     ) -> None:
         if wanted is not None and not isinstance(wanted, bool) and not callable(wanted):
-            raise TypeError(f"progress: got {wanted!r}, expected None, True, False or a callable of (done, total)")
+            raise TypeError(f"progress: got {shown(wanted)}, expected None, True, False or a callable of (done, total)")
         self._call = wanted if callable(wanted) else None
         self._bar_from = time.monotonic() + (0.0 if wanted is True else PATIENCE)
         self._shows = wanted is True or (wanted is None and sys.stderr.isatty())

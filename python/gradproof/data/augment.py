@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
-from gradproof.train import streams
+from gradproof.train import options, streams
 
 Array = NDArray[Any]
 
@@ -46,8 +47,8 @@ class Flip:
 
     def __post_init__(self) -> None:
         _check_shape(self.image_shape)
-        if self.axis not in ("horizontal", "vertical"):
-            raise ValueError(f"axis: got {self.axis!r}, expected 'horizontal' or 'vertical'")
+        if not isinstance(self.axis, str) or self.axis not in ("horizontal", "vertical"):
+            raise ValueError(f"axis: got {shown(self.axis)}, expected 'horizontal' or 'vertical'")
         validate.real(self.probability, "probability", "a number in [0, 1]", lambda p: 0 <= p <= 1)
 
     def __call__(self, X: Array, rng: np.random.Generator, /) -> Array:
@@ -186,30 +187,28 @@ def augment(
         raise ValueError(f"X: got shape {inputs.shape}, expected (m, n)")
     if inputs.dtype != np.float32:
         inputs = inputs.astype(np.float64, copy=False)
-    targets = np.asarray(y)
-    if targets.ndim == 0 or len(targets) != len(inputs):
-        given = f"{len(targets)} targets" if targets.ndim else "a single value"
-        raise ValueError(f"y: got {given}, expected one for each of the {len(inputs)} rows of X")
+    targets = np.asarray(validate.rows(y, "y"))
+    if len(targets) != len(inputs):
+        raise ValueError(f"y: got {len(targets)} targets, expected one for each of the {len(inputs)} rows of X")
+    steps = options.changes(changes, "changes")
     copies, seed = validate.whole(copies, "copies", 1, 2**31), validate.whole(seed, "seed", 0, 2**64 - 1)
-    sets = [inputs, *(_changed(inputs, changes, streams.augmentation(seed, copy, 0)) for copy in range(copies))]
+    sets = [inputs, *(_changed(inputs, steps, streams.augmentation(seed, copy, 0)) for copy in range(copies))]
     return np.concatenate(sets), np.concatenate([targets] * (1 + copies))
 
 
-def _changed(X: Array, changes: Change | Sequence[Change], rng: np.random.Generator) -> Array:
+def _changed(X: Array, changes: list[Change], rng: np.random.Generator) -> Array:
     changed = X
-    for step in changes if isinstance(changes, Sequence) else [changes]:
-        if not callable(step):
-            raise TypeError(f"changes: got {step!r}, expected functions (X, rng) -> X such as gp.data.Noise(0.1)")
+    for step in changes:
         given = validate.numeric(step(changed, rng), "changes")
         if given.shape != X.shape:
-            raise ValueError(f"changes: {step!r} gave shape {given.shape}, expected {X.shape}")
+            raise ValueError(f"changes: {shown(step)} gave shape {given.shape}, expected {X.shape}")
         changed = given.astype(X.dtype, copy=False)
     return changed
 
 
 def _check_shape(image_shape: Any) -> None:
     if not isinstance(image_shape, tuple) or len(image_shape) not in (2, 3):
-        raise ValueError(f"image_shape: got {image_shape!r}, expected (h, w) or (h, w, colors)")
+        raise ValueError(f"image_shape: got {shown(image_shape)}, expected (h, w) or (h, w, colors)")
     for size in image_shape:
         validate.whole(size, "image_shape", 1, 2**31)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.nn import validate
@@ -62,13 +61,14 @@ def batches(
     ...     for x, t in batches(X, y, 64, seed=0, epoch=epoch):
     ...         model.step(x, t, optimizer, state)
     """
-    inputs, targets = _rows(X, "X"), None if y is None else _rows(y, "y")
+    inputs, targets = validate.rows(X, "X"), None if y is None else validate.rows(y, "y")
     m, size = len(inputs), validate.whole(batch_size, "batch_size", 1, 2**63 - 1)
     if targets is not None and len(targets) != m:
         raise ValueError(f"y: got {len(targets)} rows, expected {m} as in X")
     seed = validate.whole(seed, "seed", 0, 2**64 - 1)
     epoch = validate.whole(epoch, "epoch", 0, 2**63 - 1)
-    rows = streams.order(seed, epoch, m) if shuffle else None
+    drop_last = validate.flag(drop_last, "drop_last")
+    rows = streams.order(seed, epoch, m) if validate.flag(shuffle, "shuffle") else None
     starts = range(0, m - m % size if drop_last else m, size)
 
     def generate() -> Iterator[tuple[Array, Array | None]]:
@@ -77,11 +77,3 @@ def batches(
             yield inputs[chosen], None if targets is None else targets[chosen]
 
     return generate()
-
-
-def _rows(value: Any, name: str) -> Array:
-    array = np.asanyarray(value)
-    if array.ndim == 0:
-        given = "a sparse matrix (use .toarray())" if hasattr(value, "toarray") else "a single value"
-        raise ValueError(f"{name}: got {given}, expected an array with one row per sample")
-    return array

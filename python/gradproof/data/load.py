@@ -17,7 +17,8 @@ from typing import IO, Any, TextIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._files import PathLike
+from gradproof._files import PathLike, named
+from gradproof._messages import shown
 from gradproof.nn import validate
 
 Array = NDArray[Any]
@@ -74,10 +75,10 @@ def load_idx(path: PathLike, labels: PathLike | None = None) -> Any:
     OSError
         If a file cannot be opened.
     """
-    array = _idx(path)
+    array = _idx(named(path))
     if labels is None:
         return array
-    y = _idx(labels)
+    y = _idx(named(labels, "labels"))
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise _unreadable(labels, f"it holds {y.dtype} of shape {y.shape}, expected labels")
     if array.ndim < 2 or len(array) != len(y):
@@ -125,7 +126,7 @@ def load_cifar10(folder: PathLike) -> tuple[tuple[Array, Array], tuple[Array, Ar
     OSError
         If there is no such folder, or no such file in it.
     """
-    where = Path(folder)
+    where = Path(named(folder, "folder"))
     if not where.is_dir():
         raise FileNotFoundError(f"folder: there is no folder {os.fspath(folder)!r}")
     names = sorted(where.glob("data_batch_*.bin"))
@@ -170,6 +171,10 @@ def load_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
     OSError
         If the file cannot be opened.
     """
+
+    for argument, wanted in (("X", X), ("y", y)):
+        if not isinstance(wanted, str):
+            raise TypeError(f"{argument}: got {shown(wanted)}, expected the name of an array in the file")
 
     def read(file: IO[bytes]) -> tuple[Array, Array]:
         arrays = np.load(file, allow_pickle=False)
@@ -225,7 +230,7 @@ def load_csv(path: PathLike) -> tuple[Array, Array]:
     OSError
         If the file cannot be opened.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(named(path), newline="", encoding="utf-8-sig") as file:
         try:
             values = _table(file)
         except ValueError as error:
@@ -301,7 +306,7 @@ def _unreadable(path: PathLike, reason: object) -> ValueError:
 
 def _whole(path: PathLike, read: Callable[[IO[bytes]], T], expected: str) -> T:
     """What NumPy reads; of a damaged file it raises whatever the layers of the format raise."""
-    with open(path, "rb") as file:
+    with open(named(path), "rb") as file:
         try:
             if not file.read(max(map(len, _NUMPY))).startswith(_NUMPY):  # NumPy would take it for a pickle
                 raise ValueError("it is no file of NumPy")
@@ -315,7 +320,7 @@ def _whole(path: PathLike, read: Callable[[IO[bytes]], T], expected: str) -> T:
 @contextmanager
 def _opened(path: PathLike) -> Iterator[IO[bytes]]:
     """A file for reading, unpacked by gzip if that is how it begins."""
-    with open(path, "rb") as file:
+    with open(named(path), "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if not packed:

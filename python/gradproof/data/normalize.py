@@ -109,7 +109,7 @@ class Normalizer:
     def inverse_transform(self, Z: ArrayLike, out: Array | None = None) -> Array:
         """``Z * scale + mean``, the reverse of :meth:`transform` with its arguments and errors."""
         mean, scale = self.mean, self.scale
-        return self._map(Z, out, lambda block: block * scale + mean)
+        return self._map(Z, out, lambda block: block * scale + mean, "Z")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, of which JSON keeps every digit."""
@@ -147,32 +147,32 @@ class Normalizer:
         if not self.rows:
             raise ValueError("this Normalizer was not fitted: call fit(X) with the training set first")
 
-    def _map(self, X: ArrayLike, out: Array | None, function: Any) -> Array:
+    def _map(self, X: ArrayLike, out: Array | None, function: Any, name: str = "X") -> Array:
         self._fitted()
-        array = _matrix(X)
+        array = _matrix(X, name)
         if array.shape[1] != len(self.mean):
-            raise ValueError(f"X: got {array.shape[1]} columns, expected {len(self.mean)}")
+            raise ValueError(f"{name}: got {array.shape[1]} columns, expected {len(self.mean)}")
         if out is None:
             out = np.empty(array.shape, np.float32 if array.dtype == np.float32 else np.float64)
         elif not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype.kind != "f":
             given = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
             raise ValueError(f"out: got {given}, expected an array of real numbers of shape {array.shape}")
         elif np.may_share_memory(array, out):  # all is looked at before anything is written over it
-            for _ in _blocks(array):
+            for _ in _blocks(array, name):
                 pass
-        for start, block in _blocks(array):
+        for start, block in _blocks(array, name):
             out[start : start + len(block)] = function(block)
         return out
 
 
-def _matrix(X: ArrayLike) -> Array:
-    array = validate.numeric(X, "X")
+def _matrix(X: ArrayLike, name: str = "X") -> Array:
+    array = validate.numeric(X, name)
     if array.ndim != 2:
-        raise ValueError(f"X: got shape {array.shape}, expected (m, n)")
+        raise ValueError(f"{name}: got shape {array.shape}, expected (m, n)")
     return array
 
 
-def _blocks(array: Array) -> Iterator[tuple[int, NDArray[np.float64]]]:
+def _blocks(array: Array, name: str = "X") -> Iterator[tuple[int, NDArray[np.float64]]]:
     """First row and float64 copy of one block after the other, finite numbers all."""
     step = max(1, _BLOCK // max(1, array.shape[1]))
     for start in range(0, len(array), step):
@@ -180,5 +180,5 @@ def _blocks(array: Array) -> Iterator[tuple[int, NDArray[np.float64]]]:
         good = np.isfinite(block)
         if not good.all():
             row, column = (int(i) for i in np.argwhere(~good)[0])
-            raise ValueError(f"X[{start + row}, {column}] is {block[row, column]}, expected finite numbers")
+            raise ValueError(f"{name}[{start + row}, {column}] is {block[row, column]}, expected finite numbers")
         yield start, block

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.train import streams
 
@@ -60,16 +61,13 @@ def split(
     >>> (X, y), (X_dev, y_dev), (X_test, y_test) = split(X, y, (60, 20, 20))
     """
     named = [("X", X), *([] if y is None else [("y", y)]), *((f"others[{i}]", other) for i, other in enumerate(others))]
-    arrays = [np.asanyarray(value) for _, value in named]
+    arrays = [validate.rows(value, name) for name, value in named]
     for (name, _), array in zip(named, arrays, strict=True):
-        if array.ndim == 0 or len(array) != len(arrays[0]):
-            given = f"{len(array)} rows" if array.ndim else "a single value"
-            if not array.ndim and hasattr(array.item(), "toarray"):
-                given = "a sparse matrix (use .toarray())"
-            expected = f"{len(arrays[0])} rows as in X" if arrays[0].ndim else "an array with one row per sample"
-            raise ValueError(f"{name}: got {given}, expected {expected}")
+        if len(array) != len(arrays[0]):
+            raise ValueError(f"{name}: got {len(array)} rows, expected {len(arrays[0])} rows as in X")
     counts = _counts(sizes, len(arrays[0]))
     seed = validate.whole(seed, "seed", 0, 2**64 - 1)
+    shuffle = validate.flag(shuffle, "shuffle")
     rng = streams.split(seed)
     classes = _classes(None if y is None else arrays[1], len(counts), stratify)
     if classes is None:
@@ -82,30 +80,34 @@ def split(
 
 def _counts(sizes: Sequence[float], m: int) -> list[int]:
     """Rows per part: those asked for, or the nearest whole numbers that add up to m."""
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or len(sizes) == 0:
-        raise TypeError(f"sizes: got {sizes!r}, expected a sequence of numbers such as (60, 20, 20)")
+    array = isinstance(sizes, np.ndarray) and sizes.ndim == 1
+    sequence = array or (isinstance(sizes, Sequence) and not isinstance(sizes, str))
+    if not sequence or len(sizes) == 0:
+        raise TypeError(f"sizes: got {shown(sizes)}, expected a sequence of numbers such as (60, 20, 20)")
     for size in sizes:
         if not isinstance(size, Real) or isinstance(size, bool) or not 0 < size < np.inf:
-            raise ValueError(f"sizes: got {size!r} in {tuple(sizes)}, expected numbers greater than 0")
+            raise ValueError(f"sizes: got {shown(size)} in {shown(tuple(sizes))}, expected numbers greater than 0")
     total = float(sum(sizes))
     if total == m and all(float(size).is_integer() for size in sizes):
         return [int(size) for size in sizes]
     if not (np.isclose(total, 100, rtol=1e-9) or np.isclose(total, 1, rtol=1e-9)):
-        raise ValueError(f"sizes: {tuple(sizes)} add up to {total:g}, expected 100 (percents), 1 or {m} (all rows)")
+        raise ValueError(
+            f"sizes: {shown(tuple(sizes))} add up to {total:g}, expected 100 (percents), 1 or {m} (all rows)"
+        )
     exact = np.array(sizes, float) / total * m
     counts = np.floor(exact + 1e-9).astype(int)
     for part in np.argsort(counts - exact, kind="stable")[: m - counts.sum()]:  # the largest remainders
         counts[part] += 1
     if counts.min() == 0:
-        raise ValueError(f"sizes: {tuple(sizes)} of {m} rows leave part {int(counts.argmin())} empty")
+        raise ValueError(f"sizes: {shown(tuple(sizes))} of {m} rows leave part {int(counts.argmin())} empty")
     return [int(count) for count in counts]
 
 
 def _classes(y: Array | None, parts: int, stratify: bool | None) -> NDArray[np.int64] | None:
     """Per row the number of its class; None if the classes are not to be looked at."""
-    if stratify not in (True, False, None):
-        raise TypeError(f"stratify: got {stratify!r}, expected True, False or None")
-    if stratify is False:
+    if not (stratify is None or isinstance(stratify, (bool, np.bool_))):
+        raise TypeError(f"stratify: got {shown(stratify)}, expected True, False or None")
+    if stratify is not None and not stratify:
         return None
     if y is None or y.ndim != 1 or y.dtype.kind not in "iubUSO":
         if stratify is None:

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from gradproof._messages import shown
 from gradproof.interop import sklearn_data as data
 from gradproof.interop import sklearn_network as network
 from gradproof.interop.sklearn_convergence import Convergence
@@ -164,7 +165,9 @@ class MLP(Parameters):
                 f"has {', '.join(map(repr, there.layers))}; {otherwise}"
             )
         if self.dtype is not None and validate.dtype(self.dtype) != there.dtype:
-            raise ValueError(f"dtype: got {self.dtype!r}, but the network to go on with has {there.dtype}; {otherwise}")
+            raise ValueError(
+                f"dtype: got {shown(self.dtype)}, but the network to go on with has {there.dtype}; {otherwise}"
+            )
 
     def _set_penalty(self, m: int, weights: Array | None) -> None:
         """``alpha`` beside scikit-learn's loss, in units of ours; a row of weight 2 counts as two in every respect."""

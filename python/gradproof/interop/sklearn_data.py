@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.train.samples import relative
 
@@ -23,7 +24,7 @@ def weights(y: Any, class_weight: Any, sample_weight: Any) -> Array | None:
     """How much each row counts, by its class and by itself; None if all count the same."""
     by_class = None if class_weight is None else compute_sample_weight(class_weight, y)
     if by_class is not None and not (np.isfinite(by_class).all() and (by_class >= 0).all() and by_class.any()):
-        raise ValueError(f"class_weight: got {class_weight!r}, expected finite numbers >= 0, not all 0")
+        raise ValueError(f"class_weight: got {shown(class_weight)}, expected finite numbers >= 0, not all 0")
     if sample_weight is None:
         return by_class
     given = validate.numeric(sample_weight, "sample_weight")

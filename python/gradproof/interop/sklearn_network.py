@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.nn.layers import BatchNorm, BuiltIn, Dense, Dropout, LeakyReLU, Maxout, ReLU, Sigmoid, Tanh
 from gradproof.nn.model import Sequential
@@ -73,7 +74,9 @@ def _activation(name: Any) -> tuple[BuiltIn | None, str]:
         return name, "he" if isinstance(name, (ReLU, LeakyReLU)) else "glorot"
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(map(repr, [*ACTIVATIONS, "maxout"]))
-        raise ValueError(f"activation: got {name!r}, expected one of {known}, or a layer such as gp.LeakyReLU(0.1)")
+        raise ValueError(
+            f"activation: got {shown(name)}, expected one of {known}, or a layer such as gp.LeakyReLU(0.1)"
+        )
     return ACTIVATIONS[name]
 
 
@@ -88,7 +91,9 @@ def optimizer(
     if isinstance(solver, Optimizer):
         return solver
     if not isinstance(solver, str) or solver not in ("adam", "sgd"):
-        raise ValueError(f"solver: got {solver!r}, expected 'adam', 'sgd' or an optimizer such as gp.RMSprop(1e-3)")
+        raise ValueError(
+            f"solver: got {shown(solver)}, expected 'adam', 'sgd' or an optimizer such as gp.RMSprop(1e-3)"
+        )
     rate = validate.real(learning_rate, "learning_rate_init", "a number greater than 0", lambda a: a > 0)
     if solver == "adam":
         return Adam(rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon)
@@ -120,12 +125,12 @@ class InverseScaling:
 def schedule(given: Any, learning_rate: Any, solver: Any, power_t: Any, rows: int) -> Callable[[float], float] | None:
     """How the rate goes over the epochs: `given`, or what scikit-learn's ``learning_rate`` stands for."""
     if learning_rate not in ("constant", "invscaling", "adaptive"):
-        raise ValueError(f"learning_rate: got {learning_rate!r}, expected 'constant', 'invscaling' or 'adaptive'")
+        raise ValueError(f"learning_rate: got {shown(learning_rate)}, expected 'constant', 'invscaling' or 'adaptive'")
     if given is not None:
         if learning_rate != "constant":
-            raise ValueError(f"schedule: got one with learning_rate={learning_rate!r}, expected one or the other")
+            raise ValueError(f"schedule: got one with learning_rate={shown(learning_rate)}, expected one or the other")
         if isinstance(given, type) or not callable(given):
-            raise TypeError(f"schedule: got {given!r}, expected one of gp.schedules, or a function of the epoch")
+            raise TypeError(f"schedule: got {shown(given)}, expected one of gp.schedules, or a function of the epoch")
         return given
     if learning_rate == "constant" or solver != "sgd":
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from gradproof._messages import shown
 from gradproof.interop import sklearn_network as network
 from gradproof.nn import validate
 from gradproof.nn.layers import BuiltIn
@@ -179,7 +180,7 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
         if isinstance(self.batch_size, str) and self.batch_size == "auto":
             return min(_AUTO_BATCH, m)
         if not isinstance(self.batch_size, Integral):
-            raise TypeError(f"batch_size: got {self.batch_size!r}, expected a whole number or 'auto'")
+            raise TypeError(f"batch_size: got {shown(self.batch_size)}, expected a whole number or 'auto'")
         return min(m, validate.whole(self.batch_size, "batch_size", 1, 2**63 - 1))
 
     def _check_flags(self) -> None:

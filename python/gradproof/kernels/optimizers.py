@@ -127,6 +127,7 @@ def updated(value: Any, name: str, like: tuple[str, Array] | None = None) -> Arr
     """An array that an optimizer writes to, as it is: nothing is converted, since a copy would be updated in vain."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: got {type(value).__name__}, expected an ndarray to update in place")
+    validate.whole_array(value, name)
     if value.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: got dtype {value.dtype}, expected float32 or float64")
     if not value.flags.writeable:

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.nn.validate import real
 
 Initializer: TypeAlias = str | float | Callable[[np.random.Generator, tuple[int, ...]], ArrayLike]
@@ -38,7 +39,7 @@ def validate(init: Any, argument: str = "init") -> None:
     """Refuse what is not a known name, a standard deviation or a function."""
     if isinstance(init, str):
         if init not in _SPREAD:
-            raise ValueError(f"{argument}: got {init!r}, expected one of {', '.join(map(repr, _SPREAD))}")
+            raise ValueError(f"{argument}: got {shown(init)}, expected one of {', '.join(map(repr, _SPREAD))}")
     elif isinstance(init, Real) and not isinstance(init, bool):
         real(init, argument, "a finite standard deviation >= 0", lambda std: std >= 0)
     elif not callable(init):

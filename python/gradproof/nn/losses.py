@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.nn.layers import Sigmoid, Softmax
 
@@ -182,7 +183,7 @@ LOSSES: dict[str, Loss] = {
 def find(name: Any) -> Loss:
     """The loss of that name."""
     if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"loss: got {name!r}, expected one of {', '.join(map(repr, LOSSES))}")
+        raise ValueError(f"loss: got {shown(name)}, expected one of {', '.join(map(repr, LOSSES))}")
     return LOSSES[name]
 
 

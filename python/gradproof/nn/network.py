@@ -10,13 +10,14 @@ training set, so that the penalty does not move with the batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.nn.layers import BatchNorm
 from gradproof.nn.state import State, keep_all
@@ -61,6 +62,7 @@ class Network(State):
         ValueError, TypeError
             Naming the argument, what came and what is expected.
         """
+        training = validate.flag(training, "training")
         batch, targets, rows, chosen = self._checked(X, y, rows, parts)
         value = 0.0
         if "data" in chosen:
@@ -129,7 +131,7 @@ class Network(State):
 
     def forward(self, X: ArrayLike, *, training: bool = False) -> Array:
         """Scores, (m, n_out): what the loss works on."""
-        scores, tape = self._forward(self._inputs(X), training)
+        scores, tape = self._forward(self._inputs(X), validate.flag(training, "training"))
         self._release(tape)
         return scores
 
@@ -246,10 +248,10 @@ class Network(State):
     def _checked(
         self, X: Any, y: Any, rows: int | None, parts: Sequence[str]
     ) -> tuple[Array, Array, int, tuple[str, ...]]:
-        chosen = tuple(parts) if isinstance(parts, Iterable) and not isinstance(parts, str) else (parts,)
+        chosen = validate.names(parts, "parts", f"any of {', '.join(map(repr, PARTS))}")
         unknown = [part for part in chosen if part not in PARTS]
         if unknown:
-            raise ValueError(f"parts: got {unknown[0]!r}, expected any of {', '.join(map(repr, PARTS))}")
+            raise ValueError(f"parts: got {shown(unknown[0])}, expected any of {', '.join(map(repr, PARTS))}")
         batch = self._inputs(X)
         rows = len(batch) if rows is None else validate.whole(rows, "rows", 1, 2**63 - 1)
         return batch, self._targets(y, len(batch)), rows, chosen

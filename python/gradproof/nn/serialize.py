@@ -112,11 +112,7 @@ def opened(path: str | os.PathLike[str], what: str, use: Callable[[Any], T]) -> 
     """What `use` makes of an open safetensors file; whatever is wrong with that becomes a ValueError that names it."""
     from safetensors import SafetensorError, safe_open
 
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: got {path!r}, expected a str or path-like")
-    path = os.fspath(path)
-    if "\0" in str(path):
-        raise ValueError(f"path: got {path!r}, expected no null character")
+    path = _files.named(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: not a regular file")
     try:

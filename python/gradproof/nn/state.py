@@ -96,10 +96,11 @@ class State:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        array = np.asarray(value)
+        array = validate.numeric(value, "theta")
         if array.shape != self._theta.shape:
             raise ValueError(f"theta: got shape {array.shape}, expected {self._theta.shape}")
-        np.copyto(self._theta, array, casting="same_kind")
+        with np.errstate(over="ignore"):  # a number too large for float32 is infinite there
+            self._theta[...] = array
 
     @property
     def gradient(self) -> Array:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
+
 Array = NDArray[Any]
 
 WIDEST = 2**31 - 1  # values per row; keeps every size of a network inside 64 bits
@@ -24,34 +26,46 @@ def dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64, from a name or a NumPy type."""
     try:
         name = "" if value is None else np.dtype(value).name
-    except TypeError:
+    except Exception:  # whatever NumPy makes of what came
         name = ""
     if name not in _DTYPES:
-        raise ValueError(f"dtype: got {value!r}, expected one of {', '.join(map(repr, _DTYPES))}")
+        raise ValueError(f"dtype: got {shown(value)}, expected one of {', '.join(map(repr, _DTYPES))}")
     return np.dtype(name)
 
 
 def flag(value: Any, name: str) -> bool:
     """True or False, of NumPy too."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {value!r}, expected True or False")
+        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
     return bool(value)
 
 
 def whole(value: Any, name: str, smallest: int, largest: int) -> int:
     """An integer within bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected a whole number")
+        raise TypeError(f"{name}: got {shown(value)}, expected a whole number")
     number = int(value)
     if not smallest <= number <= largest:
-        raise ValueError(f"{name}: got {number}, expected a whole number from {smallest} to {largest}")
+        raise ValueError(f"{name}: got {shown(number)}, expected a whole number from {smallest} to {largest}")
     return number
+
+
+def names(value: Any, name: str, expected: str) -> tuple[str, ...]:
+    """One name or several; `expected` says in words of what."""
+    try:
+        found = (value,) if isinstance(value, str) else tuple(value)
+    except TypeError:
+        found = (value,)
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"{name}: got {shown(one)}, expected {expected}")
+    return found
 
 
 def real(value: Any, name: str, expected: str, allowed: Callable[[float], bool]) -> float:
     """A finite number that is allowed; `expected` says in words which are."""
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected {expected}")
+        raise TypeError(f"{name}: got {shown(value)}, expected {expected}")
     try:
         number = float(value)
     except OverflowError:  # an integer of more than 308 digits
@@ -86,16 +100,34 @@ def table(X: Any, n_in: int, name: str = "X") -> Array:
 
 def numeric(value: Any, name: str) -> Array:
     """Anything array-like that holds real numbers."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name}: got a masked array with missing values, expected none missing")
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise ValueError(f"{name}: got {type(value).__name__}, expected an array of numbers ({error})") from error
+    array = np.asarray(_array(value, name, "an array of numbers"))
     if array.dtype.kind not in "fiub":
         hint = "; use .toarray() for a sparse matrix" if hasattr(value, "toarray") else ""
         raise TypeError(f"{name}: got {type(value).__name__} of dtype {array.dtype}, expected real numbers{hint}")
     return array
+
+
+def rows(value: Any, name: str) -> Array:
+    """Anything array-like, of whatever kind and with subclasses as they are, that has a first axis to count rows by."""
+    array = _array(value, name, "an array with one row per sample")
+    if array.ndim == 0:
+        given = "a sparse matrix (use .toarray())" if hasattr(value, "toarray") else "a single value"
+        raise ValueError(f"{name}: got {given}, expected an array with one row per sample")
+    return array
+
+
+def _array(value: Any, name: str, expected: str) -> Array:
+    whole_array(value, name)
+    try:
+        return np.asanyarray(value)
+    except Exception as error:
+        raise ValueError(f"{name}: got {type(value).__name__}, expected {expected} ({error})") from error
+
+
+def whole_array(value: Any, name: str) -> None:
+    """Refuse a masked array with missing values: everything behind this line would take them for numbers."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: got a masked array with missing values, expected none missing")
 
 
 def finite(array: Array, dtype: np.dtype[Any], name: str) -> Array:

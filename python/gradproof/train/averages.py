@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.kernels.optimizers import valid_beta
 from gradproof.nn import validate
 
@@ -36,7 +37,7 @@ class EWA:
 
     def __init__(self, beta: float, bias_correction: bool = True) -> None:
         self.beta = valid_beta(beta, "beta")
-        self.bias_correction = bool(bias_correction)
+        self.bias_correction = validate.flag(bias_correction, "bias_correction")
         self.count = 0
         self._value: Any = None
 
@@ -78,13 +79,14 @@ class EWA:
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         if not isinstance(state, dict) or state.keys() != self.state.keys():
-            raise ValueError(f"state: got {state!r}, expected a dict with {', '.join(self.state)}")
+            raise ValueError(f"state: got {shown(state)}, expected a dict with {', '.join(self.state)}")
         count = validate.whole(state["count"], "state['count']", 0, 2**63 - 1)
         if (state["value"] is None) != (count == 0):
-            raise ValueError(f"state: got value {state['value']!r} after {count} updates")
+            raise ValueError(f"state: got value {shown(state['value'])} after {count} updates")
         value = None if state["value"] is None else _numeric(state["value"], "state['value']")
-        self.beta = valid_beta(state["beta"], "state['beta']")
-        self.bias_correction, self.count, self._value = bool(state["bias_correction"]), count, value
+        beta = valid_beta(state["beta"], "state['beta']")
+        correction = validate.flag(state["bias_correction"], "state['bias_correction']")
+        self.beta, self.bias_correction, self.count, self._value = beta, correction, count, value
 
     def __repr__(self) -> str:
         correction = "" if self.bias_correction else ", bias_correction=False"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _files
 from gradproof.nn import serialize, validate
 from gradproof.train import options
 from gradproof.train.callback import EARLY, Callback
@@ -112,12 +113,11 @@ def read(path: str | os.PathLike[str], model: Sequential, run: Run) -> Found | N
     UserWarning
         If the optimizer's settings, the schedule or the penalties are others; ``history.changes`` keeps them.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"resume: got {path!r}, expected the path of a checkpoint")
+    name = _files.named(path, "resume")
     if not os.path.lexists(path):
         return None
     found = serialize.opened(path, "checkpoint", lambda file: _read(file, model, run))
-    _note_changes(found.history, run, os.fspath(path))
+    _note_changes(found.history, run, name)
     return found
 
 

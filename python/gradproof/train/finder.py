@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.kernels.optimizers import valid_beta
 from gradproof.nn import validate
+from gradproof.nn.network import Network
 from gradproof.train.averages import EWA, ewa
 from gradproof.train.optimizers import Adam, Optimizer
 from gradproof.train.step import Step
-
-if TYPE_CHECKING:
-    from gradproof.nn.network import Network
 
 _DIVERGED = 4.0  # times the lowest loss, and above the first: Smith's sweeps, and fastai's, end there
 
@@ -158,12 +157,14 @@ def find_learning_rate(
     ValueError, TypeError
         Naming the argument, what came and what is expected.
     """
+    if not isinstance(model, Network):
+        raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     lowest, highest = _above(lowest, 0, "lowest"), _above(highest, lowest, "highest")
     steps = validate.whole(steps, "steps", 2, 10**6)
     smoothing = valid_beta(smoothing, "smoothing")
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: got {optimizer!r}, expected an optimizer such as Adam()")
+        raise TypeError(f"optimizer: got {shown(optimizer)}, expected an optimizer such as Adam()")
     copy = model.copy()
     step = Step(copy, X, y, optimizer, optimizer.init(copy.theta))
     batches = _batches(len(step.X), validate.whole(batch_size, "batch_size", 1, 2**63 - 1), seed)

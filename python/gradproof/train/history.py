@@ -294,7 +294,7 @@ def decoded(value: Any) -> Any:
 
 
 def _read(source: str | os.PathLike[str]) -> str:
-    with open(source, encoding="utf-8") as file:
+    with open(_files.named(source, "source"), encoding="utf-8") as file:
         return file.read()
 
 

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from math import inf
+from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof import _core
+from gradproof._messages import shown
 from gradproof.kernels import optimizers as kernels
 from gradproof.kernels.arguments import floats
 from gradproof.nn import memory, validate
@@ -275,11 +277,16 @@ def runs(size: int, decayed: Ranges | None = None, frozen: Ranges | None = None)
         Ascending rows (start, stop, whether it decays); what is in no row is frozen.
     """
     everywhere = ((0, size),)
-    return _runs(size, _ranges(decayed, everywhere), _ranges(frozen, ()))
+    return _runs(size, _ranges(decayed, everywhere, "decayed"), _ranges(frozen, (), "frozen"))
 
 
-def _ranges(ranges: Ranges | None, default: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    return default if ranges is None else tuple((start, stop) for start, stop in ranges)
+def _ranges(ranges: Ranges | None, default: tuple[tuple[int, int], ...], name: str) -> tuple[tuple[int, int], ...]:
+    if ranges is None:
+        return default
+    try:
+        return tuple((index(start), index(stop)) for start, stop in ranges)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: got {shown(ranges)}, expected pairs of whole numbers (start, stop)") from error
 
 
 @lru_cache(maxsize=64)
@@ -287,7 +294,7 @@ def _runs(size: int, decayed: tuple[tuple[int, int], ...], frozen: tuple[tuple[i
     for name, ranges in (("decayed", decayed), ("frozen", frozen)):
         for start, stop in ranges:
             if not 0 <= start <= stop <= size:
-                raise ValueError(f"{name}: got ({start}, {stop}), expected 0 <= start <= stop <= {size}")
+                raise ValueError(f"{name}: got ({shown(start)}, {shown(stop)}), expected 0 <= start <= stop <= {size}")
     edges = sorted({0, size}.union(*decayed, *frozen))
     rows: list[list[int]] = []
     for start, stop in zip(edges, edges[1:], strict=False):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.train import schedules
 from gradproof.train.batches import BATCH, FULL_BATCH, Augmentation
@@ -62,13 +63,14 @@ class Options:
         if optimizer is None:
             optimizer = Adam()
         if not isinstance(optimizer, Optimizer):
-            given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else repr(optimizer)
+            given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else shown(optimizer)
             raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
-            raise TypeError(f"schedule: got {schedule!r}, expected one of gp.schedules, or a function of the epoch")
-        names = tuple(frozen) if isinstance(frozen, Iterable) and not isinstance(frozen, str) else frozen
+            raise TypeError(
+                f"schedule: got {shown(schedule)}, expected one of gp.schedules, or a function of the epoch"
+            )
+        names = validate.names(frozen, "frozen", "a list of names of tensors or layers")
         frozen_runs(names, model.layout)
-        names = (names,) if isinstance(names, str) else names
         if batch_size is None:
             batch_size = m if m <= FULL_BATCH else BATCH
         return cls(
@@ -134,14 +136,14 @@ def in_order(callbacks: Any) -> list[Callback]:
     return sorted(callbacks, key=lambda callback: callback.order)
 
 
-def changes(augment: Any) -> list[Augmentation]:
-    """What is done to a batch, one after the other."""
+def changes(augment: Any, argument: str = "augment") -> list[Augmentation]:
+    """What is done to a batch, one after the other; `argument` is what it was given as."""
     several = isinstance(augment, (list, tuple))
     given = list(augment) if several else [] if augment is None else [augment]
     for index, change in enumerate(given):
         if isinstance(change, type) or not callable(change):  # gp.data.Noise instead of gp.data.Noise(0.1)
-            name = f"augment[{index}]" if several else "augment"
-            raise TypeError(f"{name}: got {change!r}, expected a function of (batch, rng), or a list of them")
+            name = f"{argument}[{index}]" if several else argument
+            raise TypeError(f"{name}: got {shown(change)}, expected a function of (batch, rng), or a list of them")
     return given
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.check.render.plot import INK, LINE, new_figure
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def plot_history(history: History, panels: Sequence[str] | None = None) -> tuple
     chosen = available(history) if panels is None else [panels] if isinstance(panels, str) else list(panels)
     for name in chosen:
         if name not in PANELS:
-            raise ValueError(f"panels: got {name!r}, expected any of {', '.join(map(repr, PANELS))}")
+            raise ValueError(f"panels: got {shown(name)}, expected any of {', '.join(map(repr, PANELS))}")
     columns = min(2, max(1, len(chosen)))
     rows = -(-len(chosen) // columns) or 1
     figure = new_figure(5.4 * columns, 3.3 * rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.train.step import sample_weights
 
@@ -189,7 +190,7 @@ def _class_weights(model: Sequential, targets: Array, class_weight: Any) -> Arra
             index = validate.whole(label, "class_weight: label", 0, classes - 1)
             by_class[index] = validate.nonnegative(weight, f"class_weight[{label!r}]")
     else:
-        raise TypeError(f"class_weight: got {class_weight!r}, expected a dict from label to weight, or 'balanced'")
+        raise TypeError(f"class_weight: got {shown(class_weight)}, expected a dict from label to weight, or 'balanced'")
     return by_class[labels]
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 
 Schedule: TypeAlias = Callable[[float], float]
@@ -23,6 +24,12 @@ class _Schedule:
     """What the schedules of this module have in common."""
 
     by_batch: ClassVar[bool] = False  # whether the rate also changes within an epoch
+
+    def _check(self, name: str, checked: Callable[[Any, str], float]) -> None:
+        """Check an argument, and keep it as a plain number: a NumPy scalar would compute in its own precision."""
+        given = getattr(self, name)
+        number = checked(given, name)
+        object.__setattr__(self, name, given if type(given) is int else number)
 
     def __call__(self, epoch: float) -> float:
         raise NotImplementedError
@@ -53,7 +60,7 @@ class InverseTime(_Schedule):
     decay_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        validate.nonnegative(self.decay_rate, "decay_rate")
+        self._check("decay_rate", validate.nonnegative)
 
     def __call__(self, epoch: float) -> float:
         return 1 / (1 + self.decay_rate * _valid(epoch))
@@ -72,7 +79,7 @@ class Exponential(_Schedule):
     base: float = 0.95
 
     def __post_init__(self) -> None:
-        _positive(self.base, "base")
+        self._check("base", _positive)
 
     def __call__(self, epoch: float) -> float:
         return _power(self.base, _valid(epoch))
@@ -91,7 +98,7 @@ class InverseSqrt(_Schedule):
     k: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self.k, "k")
+        self._check("k", _positive)
 
     def __call__(self, epoch: float) -> float:
         return self.k / sqrt(max(_valid(epoch), 1))
@@ -113,8 +120,8 @@ class Staircase(_Schedule):
     every: int = 10
 
     def __post_init__(self) -> None:
-        _positive(self.factor, "factor")
-        validate.whole(self.every, "every", 1, 2**31)
+        self._check("factor", _positive)
+        self._check("every", _epochs)
 
     def __call__(self, epoch: float) -> float:
         return _power(self.factor, _valid(epoch) // self.every)
@@ -138,7 +145,7 @@ class Manual(_Schedule):
 
     def __post_init__(self) -> None:
         if not isinstance(self.rates, Mapping) or not self.rates:
-            raise TypeError(f"rates: got {self.rates!r}, expected a dict {{epoch: rate}}")
+            raise TypeError(f"rates: got {shown(self.rates)}, expected a dict {{epoch: rate}}")
         table = {
             validate.whole(epoch, "rates: an epoch", 0, 2**31): validate.nonnegative(rate, f"rates[{epoch}]")
             for epoch, rate in self.rates.items()
@@ -178,8 +185,8 @@ class Cosine(_Schedule):
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(self.epochs, "epochs")
-        _fraction(self.final, "final")
+        self._check("epochs", _positive)
+        self._check("final", _fraction)
 
     def __call__(self, epoch: float) -> float:
         return _half_cosine(1.0, self.final, _valid(epoch) / self.epochs)
@@ -209,9 +216,9 @@ class OneCycle(_Schedule):
     final: float = 4e-6
 
     def __post_init__(self) -> None:
-        _positive(self.epochs, "epochs")
+        self._check("epochs", _positive)
         for name in ("rise", "start", "final"):
-            _fraction(getattr(self, name), name)
+            self._check(name, _fraction)
 
     def __call__(self, epoch: float) -> float:
         done = _valid(epoch) / self.epochs
@@ -241,10 +248,10 @@ class WarmUp(_Schedule):
     start: float = 0.1
 
     def __post_init__(self) -> None:
-        _positive(self.epochs, "epochs")
-        _fraction(self.start, "start")
-        if not callable(self.then):
-            raise TypeError(f"then: got {self.then!r}, expected a schedule or a function of the epoch")
+        self._check("epochs", _positive)
+        self._check("start", _fraction)
+        if isinstance(self.then, type) or not callable(self.then):
+            raise TypeError(f"then: got {shown(self.then)}, expected a schedule or a function of the epoch")
 
     def __call__(self, epoch: float) -> float:
         return self.rate(1.0, epoch)
@@ -313,6 +320,10 @@ def _power(base: float, exponent: float) -> float:
 
 def _valid(epoch: float) -> float:
     return validate.nonnegative(epoch, "epoch")
+
+
+def _epochs(value: Any, name: str) -> int:
+    return validate.whole(value, name, 1, 2**31)
 
 
 def _positive(value: Any, name: str) -> float:

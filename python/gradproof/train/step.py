@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.nn.layout import Layout
 from gradproof.train.optimizers import runs
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Runs = tuple[tuple[int, int], ...]
+
+_OF_A_RULE = ("init", "update")  # what an optimizer has, of the user's own too
 
 
 class Step:
@@ -69,8 +72,8 @@ class Step:
         self.model = model
         self.X = model._inputs(X)
         self.targets = model._targets(y, len(self.X))
-        if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
-            given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else repr(optimizer)
+        if isinstance(optimizer, type) or not all(callable(getattr(optimizer, part, None)) for part in _OF_A_RULE):
+            given = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else shown(optimizer)
             raise TypeError(f"optimizer: got {given}, expected an optimizer such as gp.Adam(1e-3)")
         self.optimizer = optimizer
         self.state = state
@@ -201,15 +204,11 @@ def row_indices(order: ArrayLike, m: int) -> NDArray[np.int64]:
 
 def frozen_runs(names: Sequence[str], layout: Layout) -> Runs:
     """``(start, stop)`` of the tensors that are called so, or belong to a layer that is."""
-    if isinstance(names, str):
-        names = (names,)
-    if not isinstance(names, Iterable):
-        raise TypeError(f"frozen: got {names!r}, expected a list of names of tensors or layers")
     runs: list[tuple[int, int]] = []
-    for name in names:
+    for name in validate.names(names, "frozen", "a list of names of tensors or layers"):
         found = [entry for entry in layout.slices if name in (entry.name, entry.name.rpartition(".")[0])]
         if not found:
             known = ", ".join(entry.name for entry in layout.slices)
-            raise ValueError(f"frozen: got {name!r}, expected names of tensors or layers, any of {known}")
+            raise ValueError(f"frozen: got {shown(name)}, expected names of tensors or layers, any of {known}")
         runs += [(entry.offset, entry.stop) for entry in found]
     return tuple(sorted(set(runs)))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradproof import _files
+from gradproof._messages import shown
 from gradproof.check.progress import Progress
 from gradproof.nn import validate
 from gradproof.nn.model import Sequential
@@ -86,13 +88,13 @@ def babysit(
         raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: got {optimizer!r}, expected an optimizer such as gp.Adam(1e-3)")
+        raise TypeError(f"optimizer: got {shown(optimizer)}, expected an optimizer such as gp.Adam(1e-3)")
     factors = _factors(model, optimizer, {"learning_rate": (1 / 3, 3.0)} if vary is None else vary)
     for name in fit:
         if name not in _FIT:
             raise TypeError(f"babysit() got an unexpected argument {name!r}; of fit it takes {', '.join(_FIT)}")
     if monitor is not None and not isinstance(monitor, str):
-        raise TypeError(f"monitor: got {monitor!r}, expected the name of a column such as 'val_loss'")
+        raise TypeError(f"monitor: got {shown(monitor)}, expected the name of a column such as 'val_loss'")
     rounds, patience = validate.whole(rounds, "rounds", 0, 2**31), validate.whole(patience, "patience", 1, 2**31)
     options = {
         "epochs": validate.whole(epochs, "epochs", 1, 2**31),
@@ -120,7 +122,7 @@ def babysit(
 
 def _factors(model: Sequential, optimizer: Optimizer, vary: Any) -> dict[str, list[float]]:
     if not isinstance(vary, Mapping) or not vary:
-        raise TypeError(f"vary: got {vary!r}, expected a dict such as {{'learning_rate': (1/3, 3)}}")
+        raise TypeError(f"vary: got {shown(vary)}, expected a dict such as {{'learning_rate': (1/3, 3)}}")
     checked = {}
     for name, factors in vary.items():
         owner = owner_of(model, optimizer, name)
@@ -129,11 +131,11 @@ def _factors(model: Sequential, optimizer: Optimizer, vary: Any) -> dict[str, li
             given = (
                 f"which is {value!r}" if hasattr(owner, str(name)) else f"which {type(owner).__name__} does not have"
             )
-            raise ValueError(f"vary: got {name!r}, {given}, expected a number of the optimizer, 'l1' or 'l2'")
+            raise ValueError(f"vary: got {shown(name)}, {given}, expected a number of the optimizer, 'l1' or 'l2'")
         if value == 0:
-            raise ValueError(f"vary: got {name!r}, which is 0, and factors leave it there")
+            raise ValueError(f"vary: got {shown(name)}, which is 0, and factors leave it there")
         if isinstance(factors, (str, bytes)) or not isinstance(factors, Sequence) or not factors:
-            raise TypeError(f"vary[{name!r}]: got {factors!r}, expected a sequence of factors such as (1/3, 3)")
+            raise TypeError(f"vary[{name!r}]: got {shown(factors)}, expected a sequence of factors such as (1/3, 3)")
         checked[name] = [
             validate.real(factor, f"vary[{name!r}]", "factors > 0 other than 1", lambda number: 0 < number != 1)
             for factor in factors
@@ -147,7 +149,6 @@ def _kept(folder: str | os.PathLike[str] | None) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="gradproof-") as name:
             yield name
         return
-    if not isinstance(folder, (str, os.PathLike)):
-        raise TypeError(f"folder: got {folder!r}, expected a str or path-like")
-    os.makedirs(folder, exist_ok=True)
-    yield os.fspath(folder)
+    name = _files.named(folder, "folder")
+    os.makedirs(name, exist_ok=True)
+    yield name

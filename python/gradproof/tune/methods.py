@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 
 METHODS = ("coarse_to_fine", "random", "tpe")
@@ -49,13 +50,15 @@ def chosen(method: Any) -> Any:
     """
     if isinstance(method, str):
         if method not in METHODS:
-            raise ValueError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
+            raise ValueError(f"method: got {shown(method)}, expected one of {', '.join(map(repr, METHODS))}")
         return CoarseToFine() if method == "coarse_to_fine" else method
     from optuna.samplers import BaseSampler
 
     if not isinstance(method, (CoarseToFine, BaseSampler)):
         names = ", ".join(map(repr, METHODS))
-        raise TypeError(f"method: got {method!r}, expected {names}, gp.tune.CoarseToFine(...) or a sampler of Optuna")
+        raise TypeError(
+            f"method: got {shown(method)}, expected {names}, gp.tune.CoarseToFine(...) or a sampler of Optuna"
+        )
     return method
 
 
@@ -74,7 +77,7 @@ def pruner(pruning: Any) -> Any:
     if isinstance(pruning, pruners.BasePruner):
         return pruning
     if not isinstance(pruning, str):
-        raise TypeError(f"pruning: got {pruning!r}, expected None, 'median', 'halving' or a pruner of Optuna")
+        raise TypeError(f"pruning: got {shown(pruning)}, expected None, 'median', 'halving' or a pruner of Optuna")
     if pruning not in PRUNING:
-        raise ValueError(f"pruning: got {pruning!r}, expected None, {' or '.join(map(repr, PRUNING))}")
+        raise ValueError(f"pruning: got {shown(pruning)}, expected None, {' or '.join(map(repr, PRUNING))}")
     return pruners.MedianPruner(n_startup_trials=5) if pruning == "median" else pruners.SuccessiveHalvingPruner()

@@ -9,6 +9,7 @@ from math import nan
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from gradproof._messages import shown
 from gradproof.data.split import split
 from gradproof.nn import validate
 from gradproof.train.callback import Callback
@@ -75,7 +76,7 @@ class Report:
     def tell(self, epoch: int, value: float) -> None:
         """The same without the consequences."""
         if not isinstance(epoch, Integral) or epoch < 0:
-            raise ValueError(f"epoch: got {epoch!r}, expected a whole number >= 0")
+            raise ValueError(f"epoch: got {shown(epoch)}, expected a whole number >= 0")
         self._trial.report(_number(value, "value: got"), int(epoch))
 
     def wants_pruning(self) -> bool:
@@ -194,7 +195,7 @@ def direction_of(given: Any, monitor: str | None) -> str:
     if given is None:
         return "maximize" if monitor is None or monitor.endswith(LARGER_IS_BETTER) else "minimize"
     if given not in DIRECTIONS:
-        raise ValueError(f"direction: got {given!r}, expected 'maximize', 'minimize' or None")
+        raise ValueError(f"direction: got {shown(given)}, expected 'maximize', 'minimize' or None")
     return str(given)
 
 
@@ -209,7 +210,7 @@ class _Watcher(Callback):
     def on_epoch_end(self, model: Sequential, run: Run) -> None:
         column = self._monitor or ("val_r2" if "val_r2" in run.logs else "val_accuracy")
         if column not in run.logs:
-            raise ValueError(f"monitor: got {column!r}, expected one of {', '.join(map(repr, run.logs))}")
+            raise ValueError(f"monitor: got {shown(column)}, expected one of {', '.join(map(repr, run.logs))}")
         if self._report.wants_stop:
             run.stop("interrupted", "the search was ended")
         elif self._pruning:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 
 #: A part of a parameter's range: its ends on the parameter's scale, or the options that are left.
@@ -287,7 +288,7 @@ def integer(low: int, high: int, log: bool = False) -> Parameter:
     """
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(f"{name}: got {value!r}, expected a whole number")
+            raise TypeError(f"{name}: got {shown(value)}, expected a whole number")
     log = validate.flag(log, "log")
     if not low <= high or max(abs(low), abs(high)) > LARGEST:
         raise ValueError(f"low, high: got {low}, {high}, expected whole numbers with low <= high, at most 2**53")
@@ -306,18 +307,18 @@ def choice(options: Iterable[Any] | Mapping[str, Any]) -> Parameter:
         the objective gets ``gp.ReLU``, and tables have ``"relu"``.
     """
     if isinstance(options, (str, bytes)) or not isinstance(options, Iterable):
-        raise TypeError(f"options: got {options!r}, expected a list of options, or a dict from label to option")
+        raise TypeError(f"options: got {shown(options)}, expected a list of options, or a dict from label to option")
     labels = tuple(options)
     for label in labels:
         if isinstance(options, Mapping) and not isinstance(label, str):
-            raise TypeError(f"options: got the label {label!r}, expected a str")
+            raise TypeError(f"options: got the label {shown(label)}, expected a str")
         if not (label is None or isinstance(label, (str, bool, int, float))):
             raise TypeError(
-                f"options: got {label!r}, expected strings, numbers, True, False or None, or a dict from labels to "
-                "options of any kind"
+                f"options: got {shown(label)}, expected strings, numbers, True, False or None, or a dict from labels "
+                "to options of any kind"
             )
         if isinstance(label, float) and not isfinite(label):
-            raise ValueError(f"options: got {label!r}, expected finite numbers")
+            raise ValueError(f"options: got {shown(label)}, expected finite numbers")
     if not labels or len(set(labels)) < len(labels):
         raise ValueError(f"options: got {list(labels)!r}, expected at least one option, and none twice")
     return Choice(labels, tuple(options.values()) if isinstance(options, Mapping) else labels)
@@ -328,10 +329,10 @@ def _ends(low: Any, high: Any, above: float, below: float) -> tuple[float, float
     ends = []
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, Real) or isinstance(value, bool):
-            raise TypeError(f"{name}: got {value!r}, expected {expected}")
+            raise TypeError(f"{name}: got {shown(value)}, expected {expected}")
         if not (isfinite(value) and above < float(value) < below):
-            raise ValueError(f"{name}: got {value!r}, expected {expected}")
+            raise ValueError(f"{name}: got {shown(value)}, expected {expected}")
         ends.append(float(value))
     if ends[0] > ends[1]:
-        raise ValueError(f"low, high: got {low!r}, {high!r}, expected low <= high")
+        raise ValueError(f"low, high: got {shown(low)}, {high!r}, expected low <= high")
     return ends[0], ends[1]

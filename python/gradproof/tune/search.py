@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from math import inf, isnan
 from typing import Any
 
+from gradproof._messages import shown
 from gradproof.check import workers
 from gradproof.check.progress import Progress
 from gradproof.nn import validate
@@ -128,13 +129,13 @@ def search(
     given = dict(locals())
     optuna = storages.optuna()
     if not callable(objective):
-        raise TypeError(f"objective: got {objective!r}, expected a function of a dict of parameters")
+        raise TypeError(f"objective: got {shown(objective)}, expected a function of a dict of parameters")
     if (X is None) != (y is None):
         raise ValueError(f"X, y: got {'y' if X is None else 'X'} alone, expected both or none")
     if X is None and monitor is not None:
-        raise ValueError(f"monitor: got {monitor!r} without data, expected None for a plain objective")
+        raise ValueError(f"monitor: got {shown(monitor)} without data, expected None for a plain objective")
     if monitor is not None and not isinstance(monitor, str):
-        raise TypeError(f"monitor: got {monitor!r}, expected the name of a column such as 'val_loss'")
+        raise TypeError(f"monitor: got {shown(monitor)}, expected the name of a column such as 'val_loss'")
     space = Space(space)
     asked = validate.whole(trials, "trials", 0, 2**31)
     wanted = int(min(asked, space.size))
@@ -146,11 +147,11 @@ def search(
     if timeout is not None:
         timeout = validate.real(timeout, "timeout", expected, lambda seconds: seconds > 0)
     if not isinstance(study_name, str) or not study_name:
-        raise TypeError(f"study_name: got {study_name!r}, expected a str")
+        raise TypeError(f"study_name: got {shown(study_name)}, expected a str")
     catch = _classes(catch)
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(f"callbacks: got {callback!r}, expected functions of a trial")
+            raise TypeError(f"callbacks: got {shown(callback)}, expected functions of a trial")
     if backend is not None:
         given |= {"n_jobs": 1, "backend": None, "progress": False}
         return _by_joblib(given, n_jobs, backend, space, wanted)
@@ -286,7 +287,7 @@ def _same(study: Any, space: Space, direction: str) -> None:
     name = study.study_name
     if study.direction.name.lower() != direction:
         was = study.direction.name.lower()
-        raise ValueError(f"direction: got {direction!r}, but the study {name!r} in the storage is to {was}")
+        raise ValueError(f"direction: got {shown(direction)}, but the study {name!r} in the storage is to {was}")
     before = study.user_attrs.get(_SIGNATURE)
     if before is None:
         if study.get_trials(deepcopy=False):
@@ -303,7 +304,7 @@ def _classes(catch: Any) -> tuple[type[Exception], ...]:
     classes = catch if isinstance(catch, tuple) else (catch,)
     for one in classes:
         if not (isinstance(one, type) and issubclass(one, Exception)):
-            raise TypeError(f"catch: got {one!r}, expected a class of exceptions, or a tuple of them")
+            raise TypeError(f"catch: got {shown(one)}, expected a class of exceptions, or a tuple of them")
     return classes
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradproof import _files
+from gradproof._messages import shown
 from gradproof.nn.model import Sequential
 from gradproof.train.callbacks import Checkpoint
 from gradproof.train.callbacks.monitored import LARGER_IS_BETTER
@@ -141,7 +142,7 @@ class Sitter:
                 progress=False,
             )
         if self.monitor not in history and history.epochs:
-            raise ValueError(f"monitor: got {self.monitor!r}, expected one of {', '.join(map(repr, history))}")
+            raise ValueError(f"monitor: got {shown(self.monitor)}, expected one of {', '.join(map(repr, history))}")
         return history
 
     def _score(self, history: History) -> float | None:
@@ -196,7 +197,7 @@ class Sitter:
         for name, value in now.items():
             if options.get(name) != value:
                 was = options.get(name)
-                raise ValueError(f"{name}: got {value!r}, but {os.fspath(self.folder)!r} is of a run with {was!r}")
+                raise ValueError(f"{name}: got {shown(value)}, but {os.fspath(self.folder)!r} is of a run with {was!r}")
         return True
 
 

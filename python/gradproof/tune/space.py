@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradproof._messages import shown
 from gradproof.tune.parameters import Parameter, Part
 
 #: A part of a space.
@@ -27,13 +28,16 @@ class Space:
         if isinstance(parameters, Space):
             parameters = parameters.parameters
         if not isinstance(parameters, Mapping) or not parameters:
-            raise TypeError(f"space: got {parameters!r}, expected a dict such as {{'learning_rate': gp.tune.log(...)}}")
+            raise TypeError(
+                f"space: got {shown(parameters)}, expected a dict such as {{'learning_rate': gp.tune.log(...)}}"
+            )
         for name, parameter in parameters.items():
             if not isinstance(name, str) or not name:
-                raise TypeError(f"space: got the name {name!r}, expected a str")
+                raise TypeError(f"space: got the name {shown(name)}, expected a str")
             if not isinstance(parameter, Parameter):
                 raise TypeError(
-                    f"space[{name!r}]: got {parameter!r}, expected gp.tune.uniform, log, one_minus, integer or choice"
+                    f"space[{name!r}]: got {shown(parameter)}, expected gp.tune.uniform, log, one_minus, integer or "
+                    "choice"
                 )
         self.parameters: dict[str, Parameter] = dict(parameters)
         self.keys = {name: parameter.key(name) for name, parameter in self.parameters.items()}

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradproof._messages import shown
+
 _SQLITE = b"SQLite format 3\0"
 _JOURNAL = b'{"op_code":'  # how each line begins
 _PATIENCE = 60  # seconds to wait for a database that another process writes to
@@ -48,7 +50,9 @@ def opened(storage: Any) -> Any:
     if isinstance(storage, str) and "://" in storage:
         return _database(storage)
     if not isinstance(storage, (str, os.PathLike)):
-        raise TypeError(f"storage: got {storage!r}, expected None, the path of a file, a URL or a storage of Optuna")
+        raise TypeError(
+            f"storage: got {shown(storage)}, expected None, the path of a file, a URL or a storage of Optuna"
+        )
     return _journal(Path(storage))
 
 
@@ -66,17 +70,17 @@ def _database(url: str) -> Any:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ValueError(f"storage: got {url!r}, not the URL of a database: {error}") from error
+        raise ValueError(f"storage: got {shown(url)}, not the URL of a database: {error}") from error
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         if parsed.database in (None, "", ":memory:"):
-            raise ValueError(f"storage: got {url!r}, expected a file, or None for a study in memory")
+            raise ValueError(f"storage: got {shown(url)}, expected a file, or None for a study in memory")
         _check_folder(Path(parsed.database))
     for attempt in range(_TRIES):
         try:
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}} if sqlite else None)
         except NoSuchModuleError as error:
-            raise ValueError(f"storage: got {url!r}, not a database that is known: {error}") from error
+            raise ValueError(f"storage: got {shown(url)}, not a database that is known: {error}") from error
         except (SQLAlchemyError, StorageInternalError) as error:  # two processes that create the same tables
             if attempt + 1 == _TRIES:
                 raise ValueError(f"storage: cannot open {url!r}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from gradproof import _files
 from gradproof.nn import validate
 from gradproof.train import checkpoint
 from gradproof.train.callback import Callback
@@ -43,9 +44,7 @@ class Checkpoint(Callback):
     def __init__(
         self, path: str | os.PathLike[str], every: int = 1, best_only: bool = False, monitor: str | None = None
     ) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"path: got {path!r}, expected a str or path-like")
-        self.path = path
+        self.path = _files.named(path)
         self.every = validate.whole(every, "every", 1, 2**63 - 1)
         self.best_only = validate.flag(best_only, "best_only")
         self._monitored = Monitored(monitor)

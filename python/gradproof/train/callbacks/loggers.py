@@ -19,9 +19,7 @@ class _Logger(Callback):
     """A file that is begun anew with each run, with the epochs of a resumed one, and gets a line per epoch."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"path: got {path!r}, expected a str or path-like")
-        self.path = path
+        self.path = _files.named(path)
 
     def _append(self, line: str) -> None:
         with open(self.path, "a", encoding="utf-8", newline="") as file:

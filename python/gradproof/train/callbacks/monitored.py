@@ -6,6 +6,7 @@ import warnings
 from math import inf, isnan
 from typing import Any
 
+from gradproof._messages import shown
 from gradproof.nn import validate
 from gradproof.train.run import Run
 
@@ -26,7 +27,7 @@ class Monitored:
 
     def __init__(self, monitor: str | None, min_delta: float = 0.0) -> None:
         if monitor is not None and not isinstance(monitor, str):
-            raise TypeError(f"monitor: got {monitor!r}, expected the name of a column such as 'val_loss'")
+            raise TypeError(f"monitor: got {shown(monitor)}, expected the name of a column such as 'val_loss'")
         self.monitor = monitor
         self.min_delta = validate.nonnegative(min_delta, "min_delta")
         self.best: float | None = None
@@ -47,7 +48,7 @@ class Monitored:
         name = self.name(run)
         if name not in run.logs:
             hint = "; give validation_data" if name.startswith("val_") else ""
-            raise ValueError(f"monitor: got {name!r}, expected one of {', '.join(map(repr, run.logs))}{hint}")
+            raise ValueError(f"monitor: got {shown(name)}, expected one of {', '.join(map(repr, run.logs))}{hint}")
         if self._column not in (None, name) and self.best is not None:
             warnings.warn(
                 f"monitor: the best so far is of {self._column!r}; that of {name!r} begins anew", stacklevel=2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from gradproof import _files
 from gradproof.train.callback import Callback
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        if not isinstance(folder, (str, os.PathLike)):
-            raise TypeError(f"folder: got {folder!r}, expected a str or path-like")
+        folder = _files.named(folder, "folder")
         try:
             from tensorboard.summary import Writer
         except ImportError as error:
@@ -38,7 +38,7 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def on_train_begin(self, model: Sequential, run: Run) -> None:
-        self._writer = self._open(os.fspath(self.folder))
+        self._writer = self._open(self.folder)
 
     def on_epoch_end(self, model: Sequential, run: Run) -> None:
         for name, value in run.history.row(-1).items():
