@@ -77,6 +77,42 @@ def test_an_unavailable_instruction_set_is_an_error():
     assert f"ImportError: GRADPROOF_ISA='{isa}' is not available: this processor cannot run it" in run.stderr
 
 
+class TestCommandLine:
+    """It ends in one line and with the status of bad input, though its own code cannot even be imported."""
+
+    @staticmethod
+    def run(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(gp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path} | variables
+        return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+    @pytest.mark.parametrize("started", ["gradproof", "gradproof.cli", "script"])
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [
+            ("GRADPROOF_ISA", "nonsense", "GRADPROOF_ISA='nonsense' is not an instruction set; expected one of"),
+            ("GRADPROOF_NUM_THREADS", "junk", "GRADPROOF_NUM_THREADS='junk': expected a whole number of threads"),
+        ],
+    )
+    def test_a_bad_variable(self, started: str, name: str, value: str, said: str, tmp_path: Path) -> None:
+        script = tmp_path / "gradproof"  # as pip writes it
+        script.write_text("import sys\nfrom gradproof.cli import main\nsys.exit(main())\n")
+        run = self.run(
+            ([str(script)] if started == "script" else ["-X", "dev", "-m", started]) + ["info"], **{name: value}
+        )
+        assert run.returncode == 2 and not run.stdout
+        assert run.stderr.startswith(f"gradproof: error: {said}") and run.stderr.count("\n") == 1
+
+    def test_a_program_of_the_users_gets_the_exception(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text("import gradproof")
+        run = self.run([str(tmp_path / "mine.py"), "-m", "gradproof"], GRADPROOF_NUM_THREADS="junk")
+        assert run.returncode == 1 and "ValueError: GRADPROOF_NUM_THREADS='junk'" in run.stderr
+
+    def test_the_package_runs_as_a_module(self) -> None:
+        run = self.run(["-m", "gradproof", "info"])
+        assert run.returncode == 0 and "threads" in run.stdout
+
+
 @pytest.mark.parametrize("module", ["_gradproof_v1", "_gradproof_cpu"])
 def test_the_baseline_has_no_wide_registers(module):
     """What every processor must run contains no AVX: neither its registers nor its encodings of SSE instructions."""

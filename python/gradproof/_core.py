@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 
-from . import _gradproof_cpu, _threads
+from . import _gradproof_cpu, _program, _threads
 
 _ALL = ("v1", "v3", "v4", "neon")
 
@@ -44,6 +44,10 @@ def _choose() -> str:
     return requested
 
 
-_module = importlib.import_module(_module_name(_choose()))
+try:
+    _module = importlib.import_module(_module_name(_choose()))
+    _module.set_thread_count(_threads.default())
+except (ImportError, ValueError) as error:
+    _program.end(error)
+    raise
 globals().update({name: value for name, value in vars(_module).items() if not name.startswith("_")})
-_module.set_thread_count(_threads.default())
