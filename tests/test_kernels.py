@@ -90,6 +90,17 @@ def test_matches_the_reference(name, dtype, shape, rng, assert_close):
     same(name, arguments(name, rng, shape, dtype), dtype, assert_close)
 
 
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", CASES)
+def test_matches_the_reference_where_numbers_end(name, poison, dtype, rng, assert_close):
+    for shape in SHAPES[:2]:
+        for place in range(min(shape[1], 3)):
+            args = arguments(name, rng, shape, dtype)
+            args[0].flat[place :: shape[1]] = poison
+            with np.errstate(all="ignore"):
+                same(name, args, dtype, assert_close)
+
+
 @pytest.mark.parametrize("name", sorted(set(CASES) - MEANS_OVER_ROWS))
 def test_no_rows(name, dtype, rng, assert_close):
     same(name, arguments(name, rng, (0, 3), dtype), dtype, assert_close)

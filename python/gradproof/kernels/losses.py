@@ -91,7 +91,7 @@ def mse(predictions: Any, targets: Any) -> tuple[float, Array]:
 
 
 def l1(W: Any, coefficient: float) -> tuple[float, Array]:
-    """``c sum |W|`` and its gradient ``c sign(W)``, with ``sign(0) = 0``.
+    """``c sum |W|`` and its gradient ``c sign(W)``, where the sign of 0 and of NaN is 0.
 
     Parameters
     ----------

@@ -182,12 +182,15 @@ def softmax_cross_entropy(scores: Array, labels: NDArray[np.int64]) -> tuple[flo
 
 
 def hinge(scores: Array, labels: NDArray[np.int64], margin: float = 1.0) -> tuple[float, Array]:
-    """``L`` = sum over the wrong classes of ``max(0, s_j - s_y + margin)``; ``ds_j = 1`` where that is positive."""
+    """``L`` = sum over the wrong classes of ``max(0, s_j - s_y + margin)``; ``ds_j = 1`` where that is positive.
+
+    A score that is NaN keeps no margin.
+    """
     m = scores.shape[0]
     rows = np.arange(m)
     excess = np.maximum(scores - scores[rows, labels][:, None] + scores.dtype.type(margin), 0)
     excess[rows, labels] = 0
-    dscores = (excess > 0).astype(scores.dtype)
+    dscores = (~(excess <= 0)).astype(scores.dtype)
     dscores[rows, labels] = -dscores.sum(axis=1)
     return float(np.sum(excess, dtype=np.float64) / m), dscores / m
 
@@ -208,8 +211,9 @@ def mse(predictions: Array, targets: Array) -> tuple[float, Array]:
 
 # ---- Penalties ----
 def l1(W: Array, coefficient: float) -> tuple[float, Array]:
-    """``c sum |W|`` and ``c sign(W)``."""
-    return float(coefficient * np.sum(np.abs(W), dtype=np.float64)), coefficient * np.sign(W)
+    """``c sum |W|`` and ``c sign(W)``, where the sign of 0 and of NaN is 0."""
+    sign = (W > 0).astype(W.dtype) - (W < 0)
+    return float(coefficient * np.sum(np.abs(W), dtype=np.float64)), coefficient * sign.astype(W.dtype)
 
 
 def l2(W: Array, coefficient: float) -> tuple[float, Array]:
