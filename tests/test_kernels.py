@@ -93,12 +93,17 @@ def test_matches_the_reference(name, dtype, shape, rng, assert_close):
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", CASES)
 def test_matches_the_reference_where_numbers_end(name, poison, dtype, rng, assert_close):
+    def alike(actual, expected):
+        finite = np.isfinite(expected)
+        np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, expected))
+        assert_close(np.where(finite, actual, 0), np.where(finite, expected, 0))
+
     for shape in SHAPES[:2]:
         for place in range(min(shape[1], 3)):
             args = arguments(name, rng, shape, dtype)
             args[0].flat[place :: shape[1]] = poison
             with np.errstate(all="ignore"):
-                same(name, args, dtype, assert_close)
+                same(name, args, dtype, alike)
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - MEANS_OVER_ROWS))
