@@ -72,12 +72,15 @@ class StructuredPass {
 
   // Buffers of one worker.
   struct Scratch {
-    std::vector<Seed> seeds;
-    std::vector<Sum> sums;  // over the rows of a seed
+    Seeds seeds;
+    std::vector<T> steps;                      // of some seeds
+    std::vector<double> changes, sums, lost;   // (m, seeds) of the loss of each row; added up over the rows
     std::vector<std::uint8_t> kinks;
     Lanes column_lanes, lanes;
     std::vector<Index> parameters;  // (lanes): of a column, or what is left of it
     std::vector<T> column, pieces;  // (lanes), (pieces, lanes)
+    std::vector<std::uint8_t> active;  // seeds
+    std::vector<RowLanes> left;
     std::vector<T> panel, next;     // (widest, lanes)
     std::vector<double> losses;     // (lanes)
     typename Propagation<T>::Beside beside;
@@ -99,34 +102,53 @@ class StructuredPass {
     return way;
   }
 
+  template <class V>
+  static V* fill(std::vector<V>& buffer, Index count, V value) {
+    buffer.assign(static_cast<std::size_t>(count), value);
+    return buffer.data();
+  }
+
   void leave_unit(const Unit& unit, Scratch& scratch) const {
     units_.seeds(unit, scratch.seeds);
-    for (const Seed& seed : scratch.seeds) change_[seed.place] = std::numeric_limits<double>::quiet_NaN();
+    for (const Index place : scratch.seeds.places) change_[place] = std::numeric_limits<double>::quiet_NaN();
   }
 
   void run_unit(const Unit& unit, Scratch& scratch) const {
     const Way way = way_of(unit);
     units_.seeds(unit, scratch.seeds);
-    const Index seeds = static_cast<Index>(scratch.seeds.size());
-    scratch.sums.assign(scratch.seeds.size(), Sum());
-    scratch.kinks.assign(scratch.seeds.size(), 0);
+    const Index seeds = scratch.seeds.size();
+    fill(scratch.kinks, seeds, std::uint8_t(0));
     // Batch norm mixes the rows of the batch: then those of a seed stay together.
     const bool whole = batch_norm_behind_[way.spread];
     const Index together = std::max<Index>(1, (whole ? panel_lanes : column_lanes) / point_.m);
     for (Index first = 0; first < seeds; first += together) {
       const Index count = std::min(together, seeds - first);
       change_column(unit, way, first, count, scratch);
-      const std::vector<RowLanes> left = leave_idle(count, whole, scratch);
-      const Index lanes = left.empty() ? 0 : left.back().end, panel = whole ? lanes : panel_lanes;
-      for (Index at = 0; at < lanes; at += panel) finish_panel(way, left, at, std::min(at + panel, lanes), scratch);
+      const Index lanes = leave_idle(count, whole, scratch), panel = whole ? lanes : panel_lanes;
+      double* changes = fill(scratch.changes, point_.m * count, 0.0);
+      for (Index at = 0; at < lanes; at += panel) {
+        finish_panel(way, at, std::min(at + panel, lanes), scratch);
+        const double* losses = scratch.losses.data();
+        for (const RowLanes& run : scratch.lanes.runs()) {
+          double* row = changes + run.sample * count - first;
+          for (Index i = run.begin; i < run.end; ++i) row[scratch.lanes.parameter(i)] = losses[i];
+        }
+      }
+      keep_means(first, count, scratch);
     }
+  }
 
-    for (std::size_t k = 0; k < scratch.seeds.size(); ++k) {
-      const double mean = scratch.sums[k].value() / static_cast<double>(point_.m);
-      const std::size_t place = static_cast<std::size_t>(scratch.seeds[k].place);
+  // What the seeds first .. first + count - 1 do: the means of scratch.changes (m, count) over the rows.
+  void keep_means(Index first, Index count, Scratch& scratch) const {
+    double* sums = fill(scratch.sums, count, 0.0);
+    double* lost = fill(scratch.lost, count, 0.0);
+    for (Index s = 0; s < point_.m; ++s) add_accurately(sums, lost, scratch.changes.data() + s * count, count);
+    const Index* places = scratch.seeds.places.data() + first;
+    for (Index k = 0; k < count; ++k) {
+      const double mean = accurate_sum(sums[k], lost[k]) / static_cast<double>(point_.m);
       // The textbook's loss is a number of the model's own precision.
-      change_[place] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
-      if (kink_) kink_[place] = scratch.kinks[k];
+      change_[places[k]] = scheme_ == Scheme::loss ? static_cast<double>(static_cast<T>(mean)) : mean;
+      if (kink_) kink_[places[k]] = scratch.kinks[static_cast<std::size_t>(first + k)];
     }
   }
 
@@ -142,16 +164,19 @@ class StructuredPass {
     scratch.beside.resize(m * count);
     Lanes& lanes = scratch.column_lanes;
     lanes.assign(scratch.parameters.data(), scratch.kinks.data());
-    const Seed* seeds = scratch.seeds.data() + first;
-    const T common = scheme_ == Scheme::tangent ? T(1) : probes_.steps[0];
+    const Index* rows = scratch.seeds.rows.data() + first;
+    const Index* places = scratch.seeds.places.data() + first;
     const bool own_steps = scheme_ != Scheme::tangent && !probes_.single_step;
+    T* steps = fill(scratch.steps, count, scheme_ == Scheme::tangent ? T(1) : probes_.steps[0]);
+    for (Index k = 0; own_steps && k < count; ++k) steps[k] = probes_.steps[places[k]];
+    Index in_order = 0;  // of a whole column, all weights
+    while (in_order < count && rows[0] >= 0 && rows[in_order] == rows[0] + in_order) ++in_order;
     for (Index s = 0; s < m; ++s) {
       T* d = scratch.column.data() + s * count;
       const T* row = factors + s * op.n_in;
-      for (Index k = 0; k < count; ++k) {
-        const T step = own_steps ? probes_.steps[seeds[k].place] : common;
-        d[k] = seeds[k].row < 0 ? step : step * row[seeds[k].row];
-      }
+#pragma omp simd
+      for (Index k = 0; k < in_order; ++k) d[k] = steps[k] * row[rows[0] + k];
+      for (Index k = in_order; k < count; ++k) d[k] = rows[k] < 0 ? steps[k] : steps[k] * row[rows[k]];
       for (Index k = 0; k < count && scheme_ == Scheme::loss; ++k) d[k] += output[s * op.n_out];
       std::iota(&scratch.parameters[0] + s * count, &scratch.parameters[0] + (s + 1) * count, first);
       lanes.append(s, count);
@@ -167,43 +192,48 @@ class StructuredPass {
     }
   }
 
-  // Keeps the lanes of scratch.column (m, count) that go on. Rows whose change is zero do nothing behind this point, unless
-  // batch norm mixes them with others.
-  std::vector<RowLanes> leave_idle(Index count, bool whole, Scratch& scratch) const {
+  // Moves the lanes of scratch.column (m, count) that go on to its front, and returns how many these are. Rows whose change is
+  // zero do nothing behind this point, unless batch norm mixes them with others.
+  Index leave_idle(Index count, bool whole, Scratch& scratch) const {
     const Index m = point_.m;
     T* d = scratch.column.data();
     const bool by_lane = !whole && scheme_ != Scheme::loss;
-    std::vector<std::uint8_t> active(static_cast<std::size_t>(count), !whole || scheme_ == Scheme::loss);
+    std::uint8_t* active = fill(scratch.active, count, std::uint8_t(!whole || scheme_ == Scheme::loss));
     for (Index s = 0; whole && s < m; ++s) {
-      for (Index k = 0; k < count; ++k) active[static_cast<std::size_t>(k)] |= d[s * count + k] != T(0);
+      for (Index k = 0; k < count; ++k) active[k] |= d[s * count + k] != T(0);
     }
-    std::vector<RowLanes> left;
+    scratch.left.clear();
     Index* parameters = scratch.parameters.data();
     Index kept = 0;
     for (Index s = 0; s < m; ++s) {
       const Index begin = kept, row = s * count;
-      for (Index k = 0; k < count; ++k) {
-        const T value = d[row + k];
-        const bool goes_on = by_lane ? value != T(0) : active[static_cast<std::size_t>(k)] != 0;
-        d[kept] = value;
-        parameters[kept] = parameters[row + k];
-        kept += goes_on;
+      for (Index k = 0; by_lane && k < count; ++k) active[k] = d[row + k] != T(0);
+      const Index going = std::accumulate(active, active + count, Index(0));
+      if (going == count) {
+        std::copy(d + row, d + row + count, d + kept);
+        std::copy(parameters + row, parameters + row + count, parameters + kept);
+        kept += count;
       }
-      if (kept > begin) left.push_back({s, begin, kept});
+      for (Index k = 0; going > 0 && going < count && k < count; ++k) {
+        d[kept] = d[row + k];
+        parameters[kept] = parameters[row + k];
+        kept += active[k];
+      }
+      if (kept > begin) scratch.left.push_back({s, begin, kept});
     }
-    return left;
+    return kept;
   }
 
   // Takes the lanes begin .. end - 1 of what is left of a column to the loss.
-  void finish_panel(const Way& way, const std::vector<RowLanes>& left, Index begin, Index end, Scratch& scratch) const {
+  void finish_panel(const Way& way, Index begin, Index end, Scratch& scratch) const {
     const Plan& plan = point_.plan;
     const Index count = end - begin;
     Lanes& lanes = scratch.lanes;
     lanes.assign(scratch.parameters.data() + begin, scratch.kinks.data());
-    for (const RowLanes& run : left) {
+    for (const RowLanes& run : scratch.left) {
       if (run.begin < end && run.end > begin) lanes.append(run.sample, std::min(run.end, end) - std::max(run.begin, begin));
     }
-    const std::size_t capacity = static_cast<std::size_t>(count * widest_);
+    const std::size_t capacity = static_cast<std::size_t>(count * widest_ + LossDifference<T>::beyond);
     if (scratch.panel.size() < capacity) {
       scratch.panel.resize(capacity);
       scratch.next.resize(capacity);
@@ -231,9 +261,6 @@ class StructuredPass {
       });
     }
     loss_.lanes(scheme_, lanes, scratch.panel.data(), scratch.losses.data(), scratch.beside_loss);
-    for (Index i = 0; i < count; ++i) {
-      scratch.sums[static_cast<std::size_t>(lanes.parameter(i))] += scratch.losses[static_cast<std::size_t>(i)];
-    }
   }
 
   // Fills the panel with what the changed column, start (lanes), makes of all features: behind op `spread` if that is dense,

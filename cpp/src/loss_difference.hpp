@@ -45,22 +45,29 @@ class LossDifference {
 
   // Buffers of one worker, (lanes) and (n).
   struct Beside {
-    std::vector<T> sum, own, row;
+    std::vector<T> sum, own, row, reach;
     std::vector<T> base[3];
   };
+
+  // The panel is read in whole vectors: up to so many numbers behind its end.
+  static constexpr Index beyond = 64 / sizeof(T);
 
   // panel (n, lanes): changed scores (difference), their derivatives (tangent), or the perturbed scores themselves (loss).
   // change (lanes): of the loss of the row, or (loss) that loss.
   void lanes(Scheme scheme, const Lanes& lanes, const T* panel, double* change, Beside& beside) const {
     const Index stride = lanes.count();
+    const bool tangent = scheme == Scheme::tangent, entropy = targets_.loss == Loss::softmax_cross_entropy;
     bool near = scheme != Scheme::loss;
     if (near) {
-      side_by_side(scheme == Scheme::tangent, lanes, panel, beside);
-      const double parts = has_labels(targets_.loss) ? 1 : static_cast<double>(n_);  // the mean is over all elements
-      for (Index l = 0; l < stride; ++l) change[l] = static_cast<double>(beside.sum[static_cast<std::size_t>(l)]) / parts;
-      for (Index c = 0; near && scheme == Scheme::difference && c < n_; ++c) {
-        near = all_tiny(panel + c * stride, stride, limit());
+      if (entropy) {
+        cross_entropy(tangent, lanes, panel, beside);
+      } else {
+        side_by_side(tangent, lanes, panel, beside);
       }
+      std::copy(beside.sum.begin(), beside.sum.begin() + stride, change);
+      const double parts = has_labels(targets_.loss) ? 1 : static_cast<double>(n_);  // the mean is over all elements
+      for (Index l = 0; parts > 1 && l < stride; ++l) change[l] /= parts;
+      near = tangent || (entropy ? all_tiny(beside.reach.data(), stride, limit()) : all_tiny(panel, n_ * stride, limit()));
     }
     if (near) return;
     beside.row.resize(static_cast<std::size_t>(n_));
@@ -70,7 +77,7 @@ class LossDifference {
         for (Index c = 0; c < n_; ++c) row[c] = panel[c * stride + l];
         if (scheme == Scheme::loss) {
           change[l] = value(run.sample, row);
-        } else if (!all_tiny(row, n_, limit())) {
+        } else if (entropy ? !all_tiny(&beside.reach[static_cast<std::size_t>(l)], 1, limit()) : !all_tiny(row, n_, limit())) {
           change[l] = by_itself(run.sample, row);
         }
       }
@@ -82,6 +89,32 @@ class LossDifference {
   T limit() const {
     if (targets_.loss == Loss::softmax_cross_entropy) return tiny<T>() / 2;
     return targets_.loss == Loss::binary_cross_entropy ? T(1) : std::numeric_limits<T>::infinity();
+  }
+
+  // sum (lanes): the change by its form for small changes, or the derivative; reach (lanes): the sum of |d|.
+  void cross_entropy(bool tangent, const Lanes& lanes, const T* panel, Beside& beside) const {
+    using Vector = Eigen::Array<T, beyond, 1>;
+    using Read = Eigen::Map<const Vector>;
+    const Index stride = lanes.count();
+    const T half = tangent ? T(0) : T(0.5);
+    beside.sum.resize(static_cast<std::size_t>(stride + beyond));
+    beside.reach.resize(static_cast<std::size_t>(stride + beyond));
+    for (const RowLanes& run : lanes.runs()) {
+      const T* p = fact_.data() + run.sample * n_;
+      const T* scores = panel + targets_.labels[run.sample] * stride;
+      for (Index l = run.begin; l < run.end; l += beyond) {  // what is written behind the run is written again by the next
+        const Vector own = Read(scores + l);
+        Vector sum = Vector::Zero(), reach = Vector::Zero();
+        for (Index c = 0; c < n_; ++c) {
+          const Vector d = Read(panel + c * stride + l), change = d - own;
+          sum += p[c] * (change + half * change * change);
+          reach += d.abs();
+        }
+        if (!tangent) sum -= sum * sum / 2;  // log1p
+        Eigen::Map<Vector>(beside.sum.data() + l) = sum;
+        Eigen::Map<Vector>(beside.reach.data() + l) = reach;
+      }
+    }
   }
 
   // sum (lanes): the difference forms, or the derivative; the parts of a lane are added in the order of the scores.
@@ -103,13 +136,6 @@ class LossDifference {
         const auto fact = base(fact_.data(), n_, c, beside.base[0].data());
         const T half = tangent ? T(0) : T(0.5);
         switch (targets_.loss) {
-          case Loss::softmax_cross_entropy:
-#pragma omp simd
-            for (Index l = 0; l < count; ++l) {
-              const T change = d[l] - own[l];
-              sum[l] += fact[l] * (change + half * change * change);
-            }
-            break;
           case Loss::binary_cross_entropy: {
             const auto other = base(complement_.data(), n_, c, beside.base[1].data());
             const auto target = base(targets_.values, n_, c, beside.base[2].data());
@@ -132,13 +158,10 @@ class LossDifference {
               sum[l] += margin > 0 ? std::max(change, -margin) : std::max(moved, T(0));
             }
             break;
-          case Loss::mse:
+          default:  // squares
 #pragma omp simd
             for (Index l = 0; l < count; ++l) sum[l] += d[l] * (2 * fact[l] + (2 * half) * d[l]);
         }
-      }
-      if (targets_.loss == Loss::softmax_cross_entropy && !tangent) {
-        for (Index l = 0; l < count; ++l) sum[l] -= sum[l] * sum[l] / 2;  // log1p
       }
     });
   }

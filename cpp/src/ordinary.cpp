@@ -14,7 +14,7 @@ void ordinary_losses(const Point<T>& point, const T* buffers, Stream stream, con
   constexpr Index block = 16;
   const Plan& plan = point.plan;
   double work = 0;
-  for (const Op& op : plan) work += static_cast<double>(op.n_in) * static_cast<double>(op.n_out);
+  for (const Op& op : plan) work += static_cast<double>(op.n_in) * static_cast<double>(op.kind == Kind::dense ? op.n_out : 1);
   work *= static_cast<double>(count) * static_cast<double>(point.m);
   const Index units = (count + block - 1) / block;
   const auto run = [&](Index unit, int) {

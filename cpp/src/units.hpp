@@ -9,9 +9,19 @@
 
 namespace gradproof {
 
-// One parameter that feeds a column: where its result goes, and its row in W (-1: the bias, or beta).
-struct Seed {
-  Index place, parameter, row;
+// Parameters that feed one column: where their results go, and their rows in W (-1: the bias, or beta).
+struct Seeds {
+  std::vector<Index> places, rows;
+
+  Index size() const { return static_cast<Index>(rows.size()); }
+  void clear() {
+    places.clear();
+    rows.clear();
+  }
+  void append(Index place, Index row) {
+    places.push_back(place);
+    rows.push_back(row);
+  }
 };
 
 // All parameters that feed one column of one op.
@@ -42,22 +52,19 @@ class Units {
   // The cost of the pass, in multiplications.
   double work() const { return work_; }
 
-  void seeds(const Unit& unit, std::vector<Seed>& seeds) const {
+  void seeds(const Unit& unit, Seeds& seeds) const {
     const Op& op = plan_[unit.op];
     seeds.clear();
     if (entries_) {
       for (Index at = unit.begin; at < unit.end; ++at) {
-        const Index place = order_[static_cast<std::size_t>(at)], parameter = entries_[place];
-        seeds.push_back({place, parameter, owner_of(plan_, parameter).row});
+        const Index place = order_[static_cast<std::size_t>(at)];
+        seeds.append(place, owner_of(plan_, entries_[place]).row);
       }
       return;
     }
     const Index rows = op.kind == Kind::dense ? op.n_in : 1;
-    for (Index i = 0; i < rows; ++i) {
-      const Index parameter = op.weight + i * op.n_out + unit.column;
-      seeds.push_back({parameter, parameter, i});
-    }
-    if (op.bias >= 0) seeds.push_back({op.bias + unit.column, op.bias + unit.column, -1});
+    for (Index i = 0; i < rows; ++i) seeds.append(op.weight + i * op.n_out + unit.column, i);
+    if (op.bias >= 0) seeds.append(op.bias + unit.column, -1);
   }
 
  private:

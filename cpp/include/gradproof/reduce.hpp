@@ -8,14 +8,23 @@
 
 namespace gradproof {
 
-// A sum that keeps what its roundings lose (Knuth's two-sum): terms that are equal would all round the same way.
+// Sums that keep what their roundings lose (Knuth's two-sum): terms that are equal would all round the same way.
+inline void add_accurately(double* sums, double* lost, const double* terms, Index n) {
+#pragma omp simd
+  for (Index i = 0; i < n; ++i) {
+    const double before = sums[i], sum = before + terms[i], part = sum - before;
+    sums[i] = sum;
+    lost[i] += (before - (sum - part)) + (terms[i] - part);
+  }
+}
+
+inline double accurate_sum(double sum, double lost) { return std::isfinite(lost) ? sum + lost : sum; }
+
+// One such sum.
 class Sum {
  public:
-  void operator+=(double term) {
-    const double before = sum_, part = (sum_ += term) - before;
-    lost_ += (before - (sum_ - part)) + (term - part);
-  }
-  double value() const { return std::isfinite(lost_) ? sum_ + lost_ : sum_; }
+  void operator+=(double term) { add_accurately(&sum_, &lost_, &term, 1); }
+  double value() const { return accurate_sum(sum_, lost_); }
 
  private:
   double sum_ = 0, lost_ = 0;

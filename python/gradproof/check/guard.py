@@ -39,16 +39,18 @@ def guard(point: Point, rng: np.random.Generator) -> tuple[Array, Array]:
         Indices into theta that were compared, and those of them where the two disagree beyond rounding.
     """
     theta = point.model.theta
-    picked, reach = [np.empty(0, np.int64)], []
+    picked: list[int] = []
+    reach: list[float] = []
     for entry in point.model.layout.slices:
         if entry.offset < point.first or not entry.size:
             continue
         own = theta[entry.offset : entry.stop]
-        count = min(ENTRIES, entry.size)
-        chosen = np.arange(count) if count == entry.size else rng.integers(0, entry.size, count)
-        picked.append(chosen + entry.offset)
-        reach += [min(max((float(own.dot(own)) / entry.size) ** 0.5, 2.0**-10), 1.0)] * count
-    entries, steps = np.concatenate(picked), np.array(reach)
+        chosen = range(entry.size)
+        if entry.size > ENTRIES:
+            chosen = rng.integers(0, entry.size, ENTRIES).tolist()
+        picked += [entry.offset + index for index in chosen]
+        reach += [min(max((float(own.dot(own)) / entry.size) ** 0.5, 2.0**-10), 1.0)] * len(chosen)
+    entries, steps = np.array(picked, np.int64), np.array(reach)
     wrong = np.flatnonzero(_disagree(point, entries, steps))
     if wrong.size:
         wrong = wrong[_disagree(point, entries[wrong], SMALLER * steps[wrong])]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.check.tensor_report import Status
+from gradproof.check.tensor_report import MATCH, MISMATCH, Status
 
 Array = NDArray[Any]
 
@@ -147,17 +147,22 @@ class Measurement:
         """
         a = analytic
         allowed = self.uncertainty
+        kinks = self.kink.any()
         if rtol is not None:
             allowed = np.maximum(allowed, rtol * np.maximum(np.abs(a), np.abs(self.numeric)))
         with np.errstate(invalid="ignore"):
             apart = np.abs(a - self.numeric)
             right = apart <= allowed
-            if self.kink.any():
+            if kinks:
                 apart = np.abs(a - self._nearest(a))
-        status = np.where(right, np.uint8(Status.MATCH), np.uint8(Status.MISMATCH))
-        status[right & self._coarse(a, apart, tensors, scale, max(rtol or 0.0, COARSE[0]), natural)] = Status.UNRESOLVED
-        status[~np.isfinite(self.numeric + self.uncertainty)] = Status.UNRESOLVED
-        if not self.kink.any():
+        status = np.where(right, MATCH, MISMATCH)
+        coarse = self._coarse(a, apart, tensors, scale, max(rtol or 0.0, COARSE[0]), natural)
+        if coarse is not None:
+            status[right & coarse] = Status.UNRESOLVED
+        finite = np.isfinite(self.numeric + self.uncertainty)
+        if not finite.all():
+            status[~finite] = Status.UNRESOLVED
+        if not kinks:
             return status, self.numeric
         low, high = self._sides
         kink = self.kink & (high - low > self.uncertainty)
@@ -176,16 +181,17 @@ class Measurement:
 
     def _coarse(
         self, analytic: Array, apart: Array, tensors: Sequence[slice], scale: float, entry: float, natural: float
-    ) -> Array:
+    ) -> Array | None:
+        """Where the uncertainty is too large to tell; None for nowhere."""
         _, typical, largest = COARSE
-        if self.uncertainty is self.rounding and not np.any(apart > largest * max(scale, natural)):
-            return np.zeros(analytic.shape, bool)
+        if self.uncertainty is self.rounding and not (apart > largest * max(scale, natural)).any():
+            return None
         doubt = np.where(apart > largest * natural, apart, 0.0)
         with np.errstate(invalid="ignore"):
             doubt = np.maximum(doubt, self.uncertainty - self.rounding)
         coarse = np.asarray(doubt > largest * scale)
         if not coarse.any():
-            return coarse
+            return None
         size = np.maximum(np.abs(analytic), np.abs(self.numeric))
         coarse &= (doubt > entry * size) & (size > 0)  # nothing against nothing: such a tensor is vacuous
         for own in tensors:
