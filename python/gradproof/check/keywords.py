@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from gradproof._messages import shown
+from gradproof.nn.network import PARTS
 from gradproof.nn.validate import whole as whole_number
 
 Method = Literal["auto", "exhaustive", "projected"]
@@ -16,8 +19,7 @@ def validate(
     method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any, seed: Any, backend: Any
 ) -> None:
     """Refuse values that are not what is expected, by name."""
-    if method not in METHODS:
-        raise ValueError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
+    one_of(method, METHODS, "method")
     for name, value, whole in (
         ("max_evaluations", max_evaluations, True),
         ("max_seconds", max_seconds, False),
@@ -35,3 +37,27 @@ def validate(
     whole_number(seed, "seed", 0, 2**64 - 1)
     if backend is not None and not isinstance(backend, str):
         raise TypeError(f"backend: got {backend!r}, expected the name of a joblib backend or None")
+
+
+def one_of(value: Any, known: Sequence[str], name: str) -> None:
+    """Refuse a name that is not known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, known))}")
+
+
+def parts(value: Sequence[str]) -> tuple[str, ...]:
+    """Terms of the cost, in the order of ``PARTS``."""
+    chosen = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for part in chosen:
+        one_of(part, PARTS, "parts")
+    if not chosen:
+        raise ValueError("parts: got none, expected 'data', 'regularization' or both")
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def step_counts(after_steps: Sequence[int] | int) -> list[int]:
+    """Numbers of training steps, ascending, each once."""
+    counts = list(after_steps) if isinstance(after_steps, Iterable) else [after_steps]
+    if not counts or any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 0 for c in counts):
+        raise ValueError(f"after_steps: got {shown(after_steps)}, expected whole numbers >= 0")
+    return sorted({int(count) for count in counts})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof._config import config
+from gradproof.check import keywords
 from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
-from gradproof.check.keywords import validate
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
 from gradproof.check.points import burn_in, nearby_point
@@ -113,13 +113,13 @@ def check_model(
     structured loop with the ordinary forward pass on random entries of every tensor in every run; if they disagree the
     verdict is ``inconclusive``.
     """
-    chosen = _parts(parts)
-    counts = _counts(after_steps)
-    _one_of(scheme, SCHEMES, "scheme")
-    _one_of(dropout, ("frozen", "off"), "dropout")
+    chosen = keywords.parts(parts)
+    counts = keywords.step_counts(after_steps)
+    keywords.one_of(scheme, SCHEMES, "scheme")
+    keywords.one_of(dropout, ("frozen", "off"), "dropout")
     if step is not None:
         step = real(step, "step", "a finite number > 0", lambda number: number > 0)
-    validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
+    keywords.validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
     if not isinstance(model, Sequential):
         raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     if gradient is not None and (counts != [0] or nearby):
@@ -388,24 +388,3 @@ def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientRep
 
 def _environment(seed: int) -> dict[str, Any]:
     return {**config(), "seed": seed}
-
-
-def _parts(parts: Sequence[str]) -> tuple[str, ...]:
-    chosen = tuple(parts) if isinstance(parts, Iterable) and not isinstance(parts, str) else (parts,)
-    for part in chosen:
-        _one_of(part, PARTS, "parts")
-    if not chosen:
-        raise ValueError("parts: got none, expected 'data', 'regularization' or both")
-    return tuple(part for part in PARTS if part in chosen)
-
-
-def _counts(after_steps: Sequence[int] | int) -> list[int]:
-    counts = list(after_steps) if isinstance(after_steps, Iterable) else [after_steps]
-    if not counts or any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 0 for c in counts):
-        raise ValueError(f"after_steps: got {after_steps!r}, expected whole numbers >= 0")
-    return sorted({int(count) for count in counts})
-
-
-def _one_of(value: Any, known: Sequence[str], name: str) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
