@@ -94,6 +94,20 @@ def test_the_page_of_a_run_that_diverged_at_once() -> None:
     assert "Unnormalized inputs" in text and "The run diverged in epoch 0" in text
 
 
+@pytest.mark.parametrize(("rate", "batch_size"), [(10.0, 23), (1e5, 5), (1e30, 23)])
+def test_numbers_beyond_every_axis_are_left_out(rate: float, batch_size: int) -> None:
+    """Of such losses matplotlib makes warnings, or axes without a size."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(23, 4)), rng.normal(size=23)
+    model = gp.Sequential([gp.Dense(1)], 4, "mse", dtype="float64")
+    options = {"optimizer": gp.SGD(rate), "epochs": 50, "batch_size": batch_size, "progress": False}
+    history = model.fit(X, y, validation_data=(X, y), **options)
+    assert max(history["loss"]) > 1e30
+    figure, data = history.plot()
+    figure.draw_without_rendering()
+    assert data["loss"]["loss"].tolist() == history["data_loss"]
+
+
 def test_a_run_without_epochs_has_a_page() -> None:
     history = train(gp.Adam(1e-2), epochs=0)
     assert "No step was completed" in page.page(history)

@@ -25,6 +25,7 @@ TRAINING, VALIDATION, FAINT, GOOD = "#2f73c9", "#d9822b", "#9db8d9", "#1f9d78"
 _LAYERS = ("#7b4fc9", "#4a6fe0", "#2590c4", "#1f9d78", "#7aa52b", "#c99a1d", "#dd6b2b", "#cf3f5e")
 _MOST_BATCHES = 2000  # losses of batches that are drawn
 _LEAST_SPAN = 0.1  # of an axis of scores
+_LARGEST = 1e30  # in absolute value, of what is drawn
 
 
 def plot_history(history: History, panels: Sequence[str] | None = None) -> tuple[Figure, Data]:
@@ -103,14 +104,14 @@ def _loss(axis: Axes, history: History, log: bool = False) -> Data:
         step = -(-len(batches) // _MOST_BATCHES)
         at = np.arange(len(batches))[::step] * (max(len(epochs), 1) / len(batches)) + (epochs[0] if len(epochs) else 0)
         data |= {"batches": batches[::step], "batches_at": at}
-        axis.plot(at, batches[::step], color=FAINT, linewidth=0.6, alpha=0.6, label="batches")
+        axis.plot(at, _drawn(batches[::step]), color=FAINT, linewidth=0.6, alpha=0.6, label="batches")
     data["loss"] = _curve(history, "data_loss")
     if len(epochs):  # an epoch's loss is the mean over its batches: it belongs to the middle of the epoch
-        axis.plot(epochs + 0.5, data["loss"], color=TRAINING, linewidth=2, label="training")
+        axis.plot(epochs + 0.5, _drawn(data["loss"]), color=TRAINING, linewidth=2, label="training")
     if "val_loss" in history and len(epochs):
         data["val_loss"] = _curve(history, "val_loss")
-        axis.plot(epochs + 1, data["val_loss"], color=VALIDATION, linewidth=2, label="validation")
-    if (log and np.any(data["loss"] > 0)) or (not len(epochs) and np.any(batches > 0)):
+        axis.plot(epochs + 1, _drawn(data["val_loss"]), color=VALIDATION, linewidth=2, label="validation")
+    if (log and np.any(_drawn(data["loss"]) > 0)) or (not len(epochs) and np.any(_drawn(batches) > 0)):
         axis.set_yscale("log")
     elif np.isfinite(data["loss"]).any():
         _focus(axis, [data[column] for column in ("loss", "val_loss") if column in data])
@@ -126,14 +127,16 @@ def _score(axis: Axes, history: History) -> Data:
     name = "r2" if "r2" in history else "accuracy"
     data: Data = {"epoch": _epochs(history), name: _curve(history, name)}
     at = data["epoch"] + 1
-    axis.plot(at, data[name], color=TRAINING, linewidth=2, label="training")
+    training = _drawn(data[name])
+    axis.plot(at, training, color=TRAINING, linewidth=2, label="training")
     if "val_" + name in history:
-        validation = data["val_" + name] = _curve(history, "val_" + name)
+        data["val_" + name] = _curve(history, "val_" + name)
+        validation = _drawn(data["val_" + name])
         axis.plot(at, validation, color=VALIDATION, linewidth=2, label="validation")
-        axis.fill_between(at, validation, data[name], color=VALIDATION, alpha=0.13, linewidth=0)
-        data["gap"] = data[name] - validation
+        axis.fill_between(at, validation, training, color=VALIDATION, alpha=0.13, linewidth=0)
+        data["gap"] = training - validation
         if len(at) and np.isfinite(data["gap"][-1]):
-            middle = (data[name][-1] + validation[-1]) / 2
+            middle = (training[-1] + validation[-1]) / 2
             axis.annotate(
                 f"gap {data['gap'][-1]:.3g}",
                 (at[-1], middle),
@@ -178,7 +181,15 @@ def _activations(axis: Axes, history: History) -> Data:
         mean, std = (np.array([_seen(column[name])[index] for name in names]) for column in (means, stds))
         data[label] = {"mean": mean, "std": std}
         axis.errorbar(
-            places + shift, mean, yerr=std, fmt="o", color=color, markersize=4, elinewidth=5, alpha=0.85, label=label
+            places + shift,
+            _drawn(mean),
+            yerr=_drawn(std),
+            fmt="o",
+            color=color,
+            markersize=4,
+            elinewidth=5,
+            alpha=0.85,
+            label=label,
         )
     axis.set_xticks(
         places, names, fontsize=8, rotation=30 if len(names) > 5 else 0, ha="right" if len(names) > 5 else "center"
@@ -243,7 +254,7 @@ def _by_tensor(axis: Axes, history: History, statistic: str) -> Data:
     data: Data = {"epoch": _epochs(history)}
     for (name, values), color in zip(column.items(), _colors(len(column)), strict=True):
         curve = data[name] = np.array(values, dtype=np.float64)
-        known = np.isfinite(curve) & (curve > 0)
+        known = _drawn(curve) > 0
         if known.any():
             axis.plot(data["epoch"][known] + 1, curve[known], color=color, linewidth=1.6, label=name)
     if axis.get_legend_handles_labels()[0]:
@@ -263,14 +274,14 @@ def _over_epochs(axis: Axes, label: str) -> None:
 
 def _focus(axis: Axes, curves: Sequence[Curve], from_below: bool = False) -> None:
     """Limits that show the curves and not a single outlier: a first epoch may be a thousand times what follows."""
-    values = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
+    values = np.concatenate([curve[np.isfinite(_drawn(curve))] for curve in curves])
     if not len(values):
         return
     if from_below:
         low, high = max(float(values.min()), min(float(np.percentile(values, 5)), 0.0) - 0.1), float(values.max())
     else:
         low, high = float(min(values.min(), 0.0)), float(min(values.max(), 4 * np.percentile(values, 90) + 1e-12))
-    margin = 0.05 * (high - low) or 0.05
+    margin = 0.05 * (high - low) or 0.05 * max(1.0, abs(high))
     axis.set_ylim(low - margin, high + margin)
 
 
@@ -291,6 +302,11 @@ def _epochs(history: History) -> Curve:
 
 def _curve(history: History, name: str) -> Curve:
     return np.array(history[name] if name in history else [], dtype=np.float64)
+
+
+def _drawn(values: Curve) -> Curve:
+    """What is drawn of some values: a run that diverges reaches numbers for which matplotlib has no axis."""
+    return np.where(np.abs(values) <= _LARGEST, values, np.nan)
 
 
 def _seen(values: Sequence[float]) -> Curve:
