@@ -190,3 +190,32 @@ def test_a_name_that_sounds_like_the_report_does_not_change_the_cause(rng, layer
 
     first = check(both, params).findings[0]
     assert first.cause == "derivative" and "made small analytic = 3 × numeric" in first.message, first.message
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (lambda g: g.astype(np.float16).astype(float), "float16 number"),
+        (lambda g: np.round(g, 4), "rounded to 4 decimals"),
+        (lambda g: np.trunc(40 * g) / 40, "wrong"),
+    ],
+)
+def test_how_numbers_are_held_has_no_reason_in_a_formula(rng, held, said):
+    """Where what carries from step to step is cut, other numbers are rounded: that names no origin."""
+    both, params = block(rng)
+    report = check(lambda p: (both(p)[0], {name: held(g) for name, g in both(p)[1].items()}), params)
+    first = report.findings[0]
+    assert said in first.message, first.message
+    if said != "wrong":
+        assert first.cause == "precision"
+
+
+def test_whole_numbers_are_no_narrow_type(rng):
+    X = rng.normal(size=(8, 5))
+
+    def both(p):
+        z = (X @ p["W"]).sum()
+        return float(z * z), {"W": np.trunc(2 * z * np.tile(X.sum(0)[:, None], 3))}
+
+    first = check(both, {"W": rng.normal(size=(5, 3))}).findings[0]
+    assert first.cause == "precision" and "0 decimals" in first.message

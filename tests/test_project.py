@@ -332,6 +332,46 @@ def test_what_a_search_places_in_a_block_the_diagnosis_says() -> None:
     assert first.evidence["where"].startswith("rows 64-79")
 
 
+@pytest.mark.parametrize(
+    ("moved", "cause", "said"),
+    [
+        (lambda g: g.T.copy(), "transpose", "numeric transposed"),
+        (lambda g: g[::-1].copy(), "indexing", "flipped along axis 0"),
+        (lambda g: np.roll(g, 3, 1), "indexing", "shifted by 3 along axis 1"),
+    ],
+)
+def test_values_in_wrong_places_are_recognized_from_a_few(moved: Any, cause: str, said: str) -> None:
+    x, loss, grad = separable(40_000, "float64", 0)
+
+    def wrong(p: Any) -> Any:
+        return moved(grad(p.ravel()).reshape(200, 200))
+
+    matrix = x.reshape(200, 200)
+    report = gp.check_gradients(lambda p: loss(p.ravel()), wrong, matrix, method="projected", progress=False)
+    first = report.findings[0]
+    assert first.cause == cause and said in first.message, first.message
+    assert not any("subtract" in note for note in report.notes)
+
+
+def test_exchanged_gradients_are_recognized_from_a_few_entries() -> None:
+    (x, loss, grad), (y, other, slope) = (separable(4000, "float64", seed) for seed in (0, 1))
+    report = gp.check_gradients(
+        lambda p: loss(p["x"]) + other(p["y"]),
+        lambda p: {"x": slope(p["y"]), "y": grad(p["x"])},
+        {"x": x, "y": y},
+        method="projected",
+        progress=False,
+    )
+    assert {finding.cause for finding in report.findings[:2]} == {"swapped"}, str(report)
+
+
+def test_what_is_wrong_throughout_is_not_placed_in_the_entries_looked_at() -> None:
+    x, loss, grad = separable(40_000, "float64", 0)
+    report = gp.check_gradients(loss, lambda p: grad(p) * (1 + np.tanh(p) ** 2), x, method="projected", progress=False)
+    first = report.findings[0]
+    assert first.cause != "indexing" and "looked at" in first.message, first.message
+
+
 @pytest.mark.parametrize("after", [60, 120, 400])
 def test_an_interrupt_leaves_what_is_known(after: int) -> None:
     x, loss, grad = separable(5000, "float64", 0)

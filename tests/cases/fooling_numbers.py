@@ -88,6 +88,35 @@ case(
     np.array([50.0, 60.0]),
     OPEN,
 )
+for bias in (31.0, 32.0, 33.0):  # steps over which they saturate show nothing to one side, and shorter ones to neither
+
+    def share(x: np.ndarray, bias: float = bias) -> np.ndarray:
+        return sigmoid(-150 * (x - signed) - bias)
+
+    case(
+        f"rest of a share, e^-{bias:g}",
+        lambda x, share=share: 300 * (1 - share(x)).sum() + 330 * share(x).sum(),
+        lambda x, share=share: -4500 * share(x) * (1 - share(x)),
+        signed,
+        OPEN,
+    )
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    return x - x.max() - np.log(np.exp(x - x.max()).sum())
+
+
+def entropy(x: np.ndarray) -> float:
+    return float(-(np.exp(log_softmax(x)) * log_softmax(x)).sum())
+
+
+for sure in (27.0, 29.0, 30.0):  # the rest of the probability moves in steps of the rounding of 1
+    case(
+        f"entropy of a sure class, {sure:g}",
+        entropy,
+        lambda x: -np.exp(log_softmax(x)) * (log_softmax(x) + entropy(x)),
+        np.array([0.0, sure, -sure, 1.0]),
+    )
 case("saturated tanh", lambda x: np.tanh(x).sum(), lambda x: 1 / np.cosh(x) ** 2, np.array([20.0, -15.0, 0.3]), OPEN)
 case(
     "softmax of a sure class",
@@ -112,6 +141,13 @@ def rosenbrock_gradient(x: np.ndarray) -> np.ndarray:
 case("Rosenbrock at its minimum", rosenbrock, rosenbrock_gradient, np.ones(6))
 case("Rosenbrock near its minimum", rosenbrock, rosenbrock_gradient, 1 + 1e-8 * points(4, 6))
 case("Rosenbrock at its start", rosenbrock, rosenbrock_gradient, np.array([-1.2, 1.0, -1.2, 1.0]))
+design, seen = rng(8).normal(size=(20, 3)), rng(9).normal(size=20)
+case(
+    "least squares at their minimum",
+    lambda x: ((design @ x - seen) ** 2).sum(),
+    lambda x: 2 * design.T @ (design @ x - seen),
+    np.linalg.lstsq(design, seen, rcond=None)[0],
+)
 case("x^4 at 0", lambda x: (x**4).sum(), lambda x: 4 * x**3, np.zeros(3))
 case("x^3 at 0", lambda x: (x**3).sum(), lambda x: 3 * x**2, np.zeros(3))
 case("x^2 at 0", lambda x: (x**2).sum(), lambda x: 2 * x, np.zeros(3))

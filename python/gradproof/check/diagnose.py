@@ -18,8 +18,9 @@ from gradproof.check.diagnosis.arrangement import explain_arrangement
 from gradproof.check.diagnosis.axes import explain_axes
 from gradproof.check.diagnosis.comparison import Comparing
 from gradproof.check.diagnosis.experiments import settle
-from gradproof.check.diagnosis.explanation import Explanation, at_kink
+from gradproof.check.diagnosis.explanation import DOUBTFUL, Explanation, at_kink
 from gradproof.check.diagnosis.flow import clipped_to, explain_flow, explain_own
+from gradproof.check.diagnosis.listed import explain_listed
 from gradproof.check.diagnosis.origin import Case, assign, layers_of
 from gradproof.check.diagnosis.parts import explain_parts
 from gradproof.check.diagnosis.recurrence import untangle
@@ -32,7 +33,6 @@ from gradproof.check.report import Finding
 __all__ = ["Tensor", "diagnose"]
 
 TOLD = ("accumulation", "indexing", "mask")  # which part of a tensor is wrong tells these as well as anything does
-DOUBTFUL = 0.85  # certainty up to which other points are looked at
 CONVINCING = 3  # entries that could have refuted a short explanation, so that no longer one need be tried
 
 
@@ -80,6 +80,7 @@ def explanations(tensor: Tensor, tensors: Sequence[Tensor], dimensions: dict[int
     if not any(e.cost <= 3.5 and e.support >= CONVINCING for e in found):
         found += explain_arrangement(tensor, tensors)
         found += explain_axes(tensor, tensors)
+        found += explain_listed(tensor, tensors)
     if not tensor.whole or not any(e.support >= CONVINCING for e in found):
         found += explain_parts(tensor)
     return sorted(found, key=lambda e: e.cost + (3 if e.support <= 0 else 0))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
 import numpy as np
 
 from gradproof.check.lines import MACRO, difference_table, increments
+from gradproof.check.noise import EPS64
 from gradproof.check.suspects import Ladder, Slopes
 
+ROUNDINGS: Final = 64.0  # of a number of size 1, of the parameter or of the loss: no jump that is meant is so small
+HALVINGS: Final = 10  # of a step: what is smooth changes a thousand times less over such a part
 COARSEST: Final = 2.0**-4  # spacing of jumps by rounding, relative to the parameter
 
 
@@ -68,6 +72,60 @@ def scatter(_: Ladder, slopes: Slopes) -> float:
             return 0.0
         found.append(median(sizes))
     return min(found)
+
+
+def inner_rounding(ladder: Ladder, slopes: Slopes) -> float:
+    """Noise of a loss that is much smaller than what it is computed from: it jumps by a few roundings of that.
+
+    What a sure class leaves of an entropy, say, is as small as one likes, and comes from a sum that is 1. Between the
+    jumps the slope is exact, and wrong. Jumps of that size are taken for rounding.
+    """
+    best = slopes.best
+    if best is None or ladder.noise.single or ladder.suspect.single:
+        return 0.0
+    apart = abs(ladder.suspect.analytic - best.value)
+    curved = [(lv.P - lv.M) / (lv.plus + lv.minus) for lv in slopes.levels if abs(lv.C - best.value) < 0.1 * apart]
+    bend = curved[-1] if curved else 0.0
+    return 0.5 * max(_first_jump(ladder, best.value, bend, side) for side in (0, 1))
+
+
+def _first_jump(ladder: Ladder, slope: float, bend: float, side: int) -> float:
+    """Height of the jump by which the loss first leaves a parabola to one side; 0 if none, or none so small."""
+    f0, suspect = ladder.f0, ladder.suspect
+    most = ROUNDINGS * EPS64 * max(1.0, abs(suspect.x), abs(f0))
+    apart = abs(suspect.analytic - slope)
+
+    def beyond(value: float, t: float) -> float:
+        return value - f0 - (slope + bend * t) * t
+
+    low, at_low = 0.0, 0.0
+    for value, high in _outwards(ladder, side, min(4 * most / apart, ladder.coarsest)):
+        off = beyond(value, high)
+        if not abs(off) > max(8 * ladder.sigma, 0.1 * apart * abs(high)):
+            low, at_low = high, off
+            continue
+        if abs(off) > most:
+            return 0.0
+        first = abs(off - at_low)
+        for _ in range(HALVINGS):
+            value, middle = ladder.value(0.5 * (low + high))
+            rest = beyond(value, middle)
+            if abs(rest - at_low) > abs(off - rest):
+                high, off = middle, rest
+            else:
+                low, at_low = middle, rest
+        return abs(off - at_low) if abs(off - at_low) > 0.25 * first else 0.0
+    return 0.0
+
+
+def _outwards(ladder: Ladder, side: int, farthest: float) -> Iterator[tuple[float, float]]:
+    """Values to one side with their displacements: those that are known, then at steps twice as wide each time."""
+    steps = [h for h in ladder.steps if h <= farthest]
+    yield from (ladder.values[h][side] for h in steps)
+    h = 2 * steps[-1] if steps else math.inf
+    while h <= farthest:
+        yield ladder.value(-h if side else h)
+        h *= 2
 
 
 def coarse_part(ladder: Ladder, slopes: Slopes) -> float:

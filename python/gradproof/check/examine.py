@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from gradproof.check.doubts import coarse_part, held_in_single, local_noise, quantum, scatter, unsteady
+from gradproof.check.doubts import coarse_part, held_in_single, inner_rounding, local_noise, quantum, scatter, unsteady
 from gradproof.check.evaluate import Problem
 from gradproof.check.judgement import judge, resolved
 from gradproof.check.ladder import KAPPA
@@ -43,7 +43,7 @@ def _examine(ladder: Ladder, rtol: float) -> Outcome:
     h = max(suspect.step, 64 * ladder.finest)
     ladder.add(*(h * 4.0**k for k in (-2, -1, 0, 1, 2)))
     slopes = _refine(ladder)
-    for doubt in (local_noise, quantum, scatter, coarse_part):
+    for doubt in (local_noise, quantum, scatter, inner_rounding, coarse_part):
         best = slopes.best
         if best is None or abs(a - best.value) <= best.error + own:
             break

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.diagnose import Tensor, diagnose
@@ -23,6 +22,7 @@ def findings_of(
     parameters: Sequence[Array],
     places: Mapping[int, str] | None = None,
     laboratory: Comparing | None = None,
+    gradients: Sequence[Array] | None = None,
 ) -> list[Finding]:
     """Findings about measured tensors, mistakes first.
 
@@ -36,10 +36,12 @@ def findings_of(
         For numbers of tensors checked by projections: where their mistakes lie, in words.
     laboratory : optional
         Where both gradients can be compared at other points.
+    gradients : sequence of ndarray, optional
+        The whole gradient under test, if `tensors` hold some entries of it only.
     """
     findings: list[Finding] = []
     if any(tensor.mismatched for tensor in tensors):
-        findings = _mistakes(tensors, parameters, places or {}, laboratory)
+        findings = _mistakes(tensors, parameters, places or {}, laboratory, gradients)
     told = {finding.tensor for finding in findings}
     findings += [_plain(tensor) for tensor in tensors if tensor.mismatched and tensor.name not in told]
     findings += [_kinks(tensor) for tensor in tensors if tensor.kinks and not tensor.mismatched]
@@ -51,6 +53,7 @@ def _mistakes(
     parameters: Sequence[Array],
     places: Mapping[int, str],
     laboratory: Comparing | None,
+    gradients: Sequence[Array] | None,
 ) -> list[Finding]:
     return diagnose(
         [
@@ -65,6 +68,7 @@ def _mistakes(
                 t.worst(ENTRIES),
                 t.matched > 0,
                 places.get(i, ""),
+                None if gradients is None else gradients[i],
             )
             for i, (t, theta) in enumerate(zip(tensors, parameters, strict=True))
         ],
@@ -90,7 +94,7 @@ def _kinks(tensor: TensorReport) -> Finding:
 def _is_vacuous(tensor: TensorReport) -> bool:
     if tensor.analytic is None or tensor.numeric is None or not tensor.size or tensor.matched < tensor.size:
         return False
-    return not np.any(tensor.analytic) and tensor.uncertainty is not None and not np.any(tensor.numeric)
+    return not tensor.analytic.any() and tensor.uncertainty is not None and not tensor.numeric.any()
 
 
 def _vacuous(tensor: TensorReport) -> Finding:

@@ -156,6 +156,7 @@ class _Check:
         self.notes: list[str] = []
         self.stopped = ""
         self.noise: Noise | None = None
+        self.rounding: Sequence[Float64Array] = [np.zeros(size) for size in problem.parameters.sizes]
         self.blocks: dict[int, list[Block]] = {}
 
     def run(self, method: Method, nearby: bool, started: float) -> GradientReport:
@@ -204,13 +205,14 @@ class _Check:
             sigma = 0.0 if self.noise is None else self.noise.sigma
             free = complete and not self.stopped
             laboratory = Laboratory(problem, sigma, max(EXPERIMENTS, problem.evaluations)) if free else None
+            whole = None if known is None else known.analytic
             try:
-                found = findings_of(tensors, problem.parameters.arrays, places, laboratory)
+                found = findings_of(tensors, problem.parameters.arrays, places, laboratory, whole)
             except KeyboardInterrupt:
                 self.notes.append("All was checked, but the experiments for the diagnosis ended early: interrupted.")
-                found = findings_of(tensors, problem.parameters.arrays, places)
+                found = findings_of(tensors, problem.parameters.arrays, places, None, whole)
             findings = state + found + others
-        self._tell(complete, any(tensor.unresolved for tensor in tensors))
+        self._tell(complete, any(tensor.unresolved for i, tensor in enumerate(tensors) if i not in self.blocks))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])
             verdict = worst if worst is Verdict.FAIL else Verdict.INCONCLUSIVE
@@ -240,6 +242,7 @@ class _Check:
         rounding = gradient_rounding(problem, known.analytic, noise, self.rng)
         if known.gradient_spread:
             rounding = [bound + spread for bound, spread in zip(rounding, known.gradient_spread, strict=True)]
+        self.rounding = [bound.ravel() for bound in rounding]
         return Circumstances(known.f0, noise, known.analytic, rounding, self.rtol)
 
     def _exhaust(self, facts: Circumstances, measured: list[Measured]) -> None:
@@ -320,7 +323,7 @@ class _Check:
         parameters = self.problem.parameters
         tensors = []
         effects = [np.abs(a.ravel()) * self.problem.scales(t).ravel() for t, a in enumerate(analytic)]
-        doubt_blind(effects, analytic, measured)
+        doubt_blind(effects, analytic, measured, self.rounding, 0.0 if self.noise is None else self.noise.sigma)
         for a, m, single in zip(analytic, measured, self.problem.single, strict=True):
             if single:
                 doubt_outliers(a, m)

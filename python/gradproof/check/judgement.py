@@ -107,9 +107,20 @@ def _by_the_best(ladder: Ladder, slopes: Slopes, rtol: float) -> Outcome:
         abs(a - other.value) <= other.error + own and abs(best.value - other.value) > other.error + best.error
         for other in others
     )
-    if contradicted or not _voted(slopes, a, best.value):
+    if contradicted or _open_side(slopes, best, a, own) or not _voted(slopes, a, best.value):
         return Outcome(best.value, apart, Status.UNRESOLVED)
     return Outcome(best.value, error + own, Status.MISMATCH)
+
+
+def _open_side(slopes: Slopes, best: Estimate, a: float, own: float) -> bool:
+    """Whether one side alone speaks against the gradient, which may be the slope to the other side for all one sees.
+
+    Steps over which a loss saturates show a slope near zero to that side and none to the other: both are wide there.
+    """
+    if best is slopes.C:
+        return False
+    other = slopes.M if best is slopes.P else slopes.P
+    return other is not None and abs(a - other.value) <= other.error + own
 
 
 def _pieces(slopes: Slopes, best: Estimate, a: float, apart: float) -> float:

@@ -14,15 +14,28 @@ from gradproof.check.tensor_report import Status
 
 Float64Array = NDArray[np.float64]
 
+NOTHING: Final = 16.0  # standard deviations of the loss's noise: such a change of it cannot be seen for sure
 SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
 SLIGHT: Final = 0.02  # of an entry, or of the typical one of its tensor
 
 
 def doubt_blind(
-    effects: Sequence[Float64Array], analytic: Sequence[Float64Array], measured: Sequence[Measured]
+    effects: Sequence[Float64Array],
+    analytic: Sequence[Float64Array],
+    measured: Sequence[Measured],
+    rounding: Sequence[Float64Array],
+    sigma: float,
 ) -> None:
-    """Leave entries open of which the measurement did not see anything, unless their effect is small beside others'."""
+    """Leave entries open of which the measurement did not see anything, unless their effect is small beside others'.
+
+    Or none: what is no more than the rounding of the gradient and of the loss is a zero, as at a minimum.
+    """
+    zero = [
+        (np.abs(a.ravel()) <= own) & (e <= NOTHING * sigma)
+        for e, a, own in zip(effects, analytic, rounding, strict=True)
+    ]
+    effects = [np.where(nothing, 0.0, effect) for effect, nothing in zip(effects, zero, strict=True)]
     largest = max((float(np.max(effect, initial=0.0)) for effect in effects), default=0.0)
     for effect, a, m in zip(effects, analytic, measured, strict=True):
         blind = m.uncertainty > np.maximum(np.abs(a.ravel()), np.abs(m.numeric))

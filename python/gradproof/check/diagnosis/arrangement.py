@@ -151,21 +151,21 @@ def _permuted(t: Tensor) -> Iterator[Explanation]:
     )
 
 
-def _moves(t: Tensor) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
+def moves(t: Tensor) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
     """Rearrangements by cause, words and function."""
     for axis, size in enumerate(t.shape):
         yield "indexing", f"flipped along axis {axis}", partial(np.flip, axis=axis)
         for shift in range(1, min(size, ROLLS)):
             shown = shift if shift <= size // 2 else shift - size
             yield "indexing", f"shifted by {shown} along axis {axis}", partial(np.roll, shift=shift, axis=axis)
-    yield "transpose", "in the other order", lambda array: array.T.reshape(array.shape)
-    if t.a.ndim == 2 and t.shape[0] == t.shape[1]:
-        yield "transpose", "transposed", np.transpose
+    square = len(t.shape) == 2 and t.shape[0] == t.shape[1]
+    words = "transposed" if square else "in the other order"
+    yield "transpose", words, lambda array: array.T.reshape(array.shape)
 
 
 def _beside_penalty(t: Tensor) -> Iterator[Explanation]:
     """The data part is rearranged and an L2 penalty is not: ``a = P(n - k θ) + k θ``, linear in k."""
-    for cause, words, move in _moves(t):
+    for cause, words, move in moves(t):
         moved = move(t.n)
         u, rest = np.maximum(t.u, move(t.u)), t.x - move(t.x)
         fit = proportion(t.a - moved, rest, u)

@@ -14,6 +14,8 @@ from gradproof.check.diagnosis.tensor import CLEAR, SAMPLE, Array, Tensor, sampl
 SLACK = 2.0
 # One odd entry in so many must not hide what all the others show.
 ODD = 32
+# Certainty up to which a pattern is doubted: other points are looked at.
+DOUBTFUL = 0.85
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Explanation:
     def confidence(self) -> float:
         """Grows with the number of entries that could have refuted it."""
         return self.certainty * (self.support + 1) / (self.support + 2)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it shows beyond doubt how numbers are held, which needs no reason in any formula."""
+        return self.cause == "precision" and self.certainty > DOUBTFUL
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ DEFAULT = 0.55  # confidence in "derivative" where nothing tells it from a mask 
 def explain_flow(case: Case, cases: Sequence[Case], statement: str) -> Explanation:
     """The step back into the layer of `case` is wrong, and what is before it through that."""
     best = case.best
+    if best is not None and best.rounded:
+        return best
     layer = [c for c in cases if c.layer == case.layer and c.tensor.is_wrong]
     before = [c for c in cases if c.layer <= case.layer and c.tensor.is_wrong]
     mean_path = _cancelling_bias(layer)

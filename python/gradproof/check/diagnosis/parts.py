@@ -22,7 +22,9 @@ def explain_parts(t: Tensor) -> Iterator[Explanation]:
         if not lines:
             yield from _scattered(t, right)
     elif not t.whole and t.entries:
-        yield _listed(t, t.wrong & t.known, 3)
+        wrong = t.wrong & t.known
+        if t.place != "throughout" or not wrong.all() or _common_place(t.indices(wrong)) is not None:
+            yield _listed(t, wrong, 3)
     yield from _low_rank(t)
 
 

@@ -21,7 +21,7 @@ def untangle(cases: Sequence[Case], laboratory: Comparing) -> None:
     through those that stay wrong.
     """
     tangled = [case for case in cases if case.role == "flow" and case.factor is None]
-    if len(tangled) != 1:
+    if len(tangled) != 1 or (tangled[0].best is not None and tangled[0].best.rounded):
         return
     origin = tangled[0]
     wrong = [i for i, case in enumerate(cases) if case is origin or case.origin is origin.tensor]

@@ -120,7 +120,7 @@ def _decimals(t: Tensor) -> Iterator[Explanation]:
             hint = "Values are rounded or held as integers"
             yield Explanation(
                 "precision",
-                3.5,
+                3.1,
                 int((np.abs(t.r[t.known]) > t.u[t.known]).sum()),
                 statement,
                 hint,

@@ -50,6 +50,8 @@ class Tensor:
         Whether projections proved right all but the wrong ones of these.
     place : str
         Where projections place the mistake, such as ``"rows 0-15"``; empty or ``"throughout"`` if in no part of it.
+    gradient : array or None
+        The whole gradient under test, where only `entries` of it were measured.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Tensor:
     entries: Sequence[EntryReport] = field(default=())
     rest_right: bool = False
     place: str = ""
+    gradient: Array | None = None
 
     @cached_property
     def whole(self) -> bool:

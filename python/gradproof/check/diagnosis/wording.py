@@ -31,10 +31,11 @@ def worst(case: Case, final: bool = True) -> str:
         index = list(t.entries[place].index)
     a, n = t.a.ravel()[place], t.n.ravel()[place]
     count = int(t.wrong.sum())
+    seen = "entries" if t.whole or t.rest_right else "entries looked at"
     many = (
-        f"all {count} entries are"
+        f"all {count} {seen} are"
         if count == t.count > 1
-        else f"{count} of {t.count} entries {'is' if count == 1 else 'are'}"
+        else f"{count} of {t.count} {seen} {'is' if count == 1 else 'are'}"
     )
     pattern = ", without a simple pattern" if final else ""
     return f"{many} wrong{pattern}; at {index} analytic {a:.6g}, numeric {n:.6g} ± {t.u.ravel()[place]:.1g}"
