@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,61 @@ from gradproof.train.optimizers import SGD, Adam
 from gradproof.train.step import Step
 
 data = pytest.fixture(made, name="data")
+
+
+class Waits(gp.callbacks.Callback):
+    """Stays in the first epoch until it is let go."""
+
+    def __init__(self) -> None:
+        self.inside, self.go_on = threading.Event(), threading.Event()
+
+    def on_epoch_end(self, model: Any, run: Any) -> None:
+        self.inside.set()
+        assert self.go_on.wait(60)
+
+
+def test_two_threads_cannot_fit_one_model(data: Any, dtype: str):
+    X, y = data()
+    model = network(LAYERS["relu"], "softmax_cross_entropy", dtype)
+    waits = Waits()
+    histories: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: histories.append(model.fit(X, y, epochs=2, callbacks=[waits], progress=False))
+    )
+    thread.start()
+    try:
+        assert waits.inside.wait(60)
+        before = model.theta.copy()
+        with pytest.raises(RuntimeError, match="model: another thread is training it"):
+            model.fit(X, y, epochs=2, progress=False)
+        assert (model.theta == before).all()
+        model.copy().fit(X, y, epochs=1, progress=False)
+        if hasattr(os, "fork"):  # where the other thread is no more
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is meant here
+                child = os.fork()
+            if not child:
+                try:
+                    model.fit(X, y, epochs=1, progress=False)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        waits.go_on.set()
+        thread.join()
+    assert histories[0].stopped == "finished"
+    assert model.fit(X, y, epochs=1, progress=False).stopped == "finished"
+
+
+def test_a_callback_may_train_the_model_that_it_is_called_for(data: Any, dtype: str):
+    class Trains(gp.callbacks.Callback):
+        def on_train_end(self, model: Any, run: Any) -> None:
+            self.history = model.fit(*data(), epochs=1, progress=False)
+
+    trains = Trains()
+    network(LAYERS["relu"], "softmax_cross_entropy", dtype).fit(*data(), epochs=1, callbacks=[trains], progress=False)
+    assert trains.history.stopped == "finished"
 
 
 def test_two_threads_cannot_train_one_model(data: Any, dtype: str):

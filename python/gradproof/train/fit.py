@@ -18,6 +18,7 @@ from gradproof.train.batches import Augmentation, Division, Feed
 from gradproof.train.callback import Callback, overrides
 from gradproof.train.doctor.examination import Examination
 from gradproof.train.evaluate import Evaluation
+from gradproof.train.exclusive import training
 from gradproof.train.history import History
 from gradproof.train.interrupt import Interrupt
 from gradproof.train.monitor import Monitor
@@ -126,6 +127,8 @@ def fit(
         augmentation or a callback gives, with the weights of the last whole step.
     OSError
         If a callback cannot write its file.
+    RuntimeError
+        If another thread is training the model.
     """
     samples = data.Samples(model, X, y)
     chosen = options.Options.of(model, len(samples), optimizer, schedule, epochs, batch_size, seed, frozen, shuffle)
@@ -140,7 +143,8 @@ def fit(
     state = chosen.optimizer.init(model.theta)
     division = Division(model, len(samples), chosen.batch_size)
     run = Run(History(settings), chosen.optimizer, state, chosen.epochs, len(division), callbacks=watchers)
-    with EpochProgress(progress, chosen.epochs, len(division)) as shown, Interrupt() as interrupt:
+    exclusive = training(model)
+    with exclusive, EpochProgress(progress, chosen.epochs, len(division)) as shown, Interrupt() as interrupt:
         found = None if resume is None else checkpoint.read(resume, model, run)
         if found is not None:
             found.put_back(model, run)
