@@ -76,7 +76,7 @@ def test_swings_count_for_more_when_a_simple_method_knows_more(healthy: Setup) -
     learned = history["accuracy"][:]
     targets = history.settings["facts"]["targets"]
     constant, score = targets["constant_loss"], 0.65 + 0.35 * targets["chance"]
-    history["data_loss"][-12:] = [constant * level for level in (0.15, 0.2) * 6]  # up by 2.5 % an epoch
+    history["data_loss"][-12:] = [constant * level for level in (0.15, 0.185) * 6]  # up by 1.75 % an epoch
     assert history.diagnose() == []
     history["accuracy"][-12:] = history["val_accuracy"][-12:] = [score] * 12  # a simple method reaches 0.77
     assert [symptom.tag for symptom in history.diagnose()] == ["oscillating_loss"]
@@ -85,6 +85,24 @@ def test_swings_count_for_more_when_a_simple_method_knows_more(healthy: Setup) -
     assert history.diagnose() == []
     history["data_loss"][-9] = 2 * constant  # one wave, twice as high as all there was to learn
     assert "oscillating_loss" in [symptom.tag for symptom in history.diagnose()]
+
+
+@pytest.mark.parametrize(
+    ("levels", "tags"),
+    [
+        ((0.20, 0.25) * 6, ["oscillating_loss"]),  # up by 2.5 % of all there was to learn, per epoch
+        ((0.04, 0.09) * 6, []),  # alike, around a small loss
+        ((0.40, 0.45) * 6, []),  # or a small part of the loss: what dropout makes of it
+        ((*[0.20] * 9, 0.50, 0.20, 0.20), []),  # or once
+    ],
+)
+def test_swings_harm_a_run_that_has_much_to_learn_left(
+    healthy: Setup, levels: tuple[float, ...], tags: list[str]
+) -> None:
+    history = replace(healthy, batch=16).fit()
+    constant = history.settings["facts"]["targets"]["constant_loss"]
+    history["data_loss"][-12:] = [constant * level for level in levels]
+    assert [symptom.tag for symptom in history.diagnose()] == tags
 
 
 def _rewritten(history: History, losses: Any, score: float, ratio: float) -> History:
@@ -141,18 +159,51 @@ def test_few_steps_are_named_as_such(healthy: Setup) -> None:
     assert "batch_size=32 makes 13 of an epoch instead of 1" in symptom.advice
 
 
-def test_a_start_that_a_run_gets_over_does_no_harm(healthy: Setup) -> None:
-    def loud(model: gp.Sequential) -> None:
-        model.parameters["dense_2.W"][...] *= 8
+def _louder(factor: float) -> Any:
+    def edit(model: gp.Sequential) -> None:
+        model.parameters["dense_2.W"][...] *= factor
 
-    sick = replace(healthy, edit=loud, optimizer=gp.Adam(0.01))
-    assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "bad_initial_loss"
-    history = sick.fit()
-    history["val_accuracy"][:] = history["accuracy"]
-    history["val_loss"][:] = history["data_loss"]
-    assert history.diagnose() == []
-    history["data_loss"][:4] = [5.0, 4.0, 3.0, 2.0]
-    assert [symptom.tag for symptom in history.diagnose()] == ["bad_initial_loss"]
+    return edit
+
+
+def test_a_start_that_a_run_gets_over_does_no_harm(healthy: Setup) -> None:
+    for factor, tags in ((8.0, []), (30.0, ["bad_initial_loss"])):  # some nets are as loud as the first by nature
+        sick = replace(healthy, edit=_louder(factor), optimizer=gp.Adam(0.01))
+        assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "bad_initial_loss"
+        history = sick.fit()
+        constant = history.settings["facts"]["targets"]["constant_loss"]
+        history["accuracy"][:] = history["val_accuracy"][:] = [0.99] * 20
+        history["val_loss"][:] = history["data_loss"][:] = [0.5 * constant, *[0.02 * constant] * 19]
+        assert history.diagnose() == []
+        history["data_loss"][:5] = [constant * level for level in (0.95, 0.9, 0.8, 0.7, 0.6)]  # slow to learn half
+        assert [symptom.tag for symptom in history.diagnose()] == tags
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(8.0, "learning_rate_too_low"), (30.0, "bad_initial_loss")])
+def test_only_a_start_that_is_far_off_explains_what_follows(healthy: Setup, factor: float, cause: str) -> None:
+    history = replace(healthy, edit=_louder(factor), optimizer=gp.Adam(1e-6)).fit()
+    facts = history.settings["facts"]
+    assert (5 if factor == 8 else 12) < facts["start"]["data_loss"] / facts["targets"]["constant_loss"]
+    assert [symptom.tag for symptom in history.diagnose()] == [cause]
+
+
+def test_a_few_steps_are_no_plateau(healthy: Setup) -> None:
+    for epochs, level, tags in ((6, 0.4, []), (6, 0.8, ["plateau"]), (30, 0.4, ["plateau"])):
+        curve = np.linspace(level, level - 0.01, epochs)
+        history = _rewritten(replace(healthy, epochs=epochs).fit(), curve, 0.45, 8e-3)
+        probe = history.settings["final"]["probe"]
+        probe["after"] = dict.fromkeys(probe["after"], probe["before"])
+        assert [symptom.tag for symptom in history.diagnose()] == tags
+
+
+@pytest.mark.parametrize("activation", [gp.Tanh(), gp.ReLU()])
+def test_a_rate_that_is_gone_is_named_before_what_was_left_as_it_was(healthy: Setup, activation: Any) -> None:
+    decays = {"schedule": gp.schedules.Exponential(0.03), "hidden": (gp.Dense(32), activation)}
+    history = replace(healthy, **decays, optimizer=gp.Adam(1e-3)).fit()
+    assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]
+    for layer in history.settings["final"]["end"]["layers"].values():
+        layer |= {"saturated_share": 0.9, "dead_share": 0.9}
+    assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]
 
 
 def test_a_penalty_that_holds_large_weights(healthy: Setup) -> None:
@@ -187,6 +238,14 @@ def test_a_gap_within_chance_is_no_overfitting(healthy: Setup, rows: int, tags: 
     assert history.diagnose() == [] and history["accuracy"][-1] > 0.95
     history["val_accuracy"][-4:], history["val_loss"][-4:] = [0.6] * 4, [4.0] * 4  # two of five wrong, twenty of fifty
     assert [symptom.tag for symptom in history.diagnose()] == tags
+
+
+def test_a_gap_to_worse_than_nothing_is_beyond_chance_with_few_rows(healthy: Setup) -> None:
+    few = replace(healthy, Xv=healthy.Xv[:16], yv=healthy.yv[:16], loss="mse", epochs=40)
+    history = few.fit()
+    history["r2"][:], history["data_loss"][-20:] = [1.0] * 40, [1e-3] * 20
+    history["val_r2"][-20:], history["val_loss"][-20:] = [-0.45] * 20, [3.0] * 20
+    assert [symptom.tag for symptom in history.diagnose()] == ["overfitting"]
 
 
 def test_nothing_trained_and_nothing_to_learn_say_nothing_of_the_rate(healthy: Setup) -> None:

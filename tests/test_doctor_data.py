@@ -66,6 +66,26 @@ def test_label_leakage(healthy: Setup) -> None:
     assert symptom.tag == "label_leakage" and symptom.evidence["shared_rows"] == 1.0
 
 
+def test_classes_copied_to_the_last_digit_are_a_leak_whatever_else_is_known(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2, 400)
+    X = rng.normal(size=(400, 4)) + 4.0 * y[:, None] * [0, 1, 1, 1]  # which a line tells apart
+    for leak, tags in ((y, ["label_leakage"]), (y + 1e-3 * rng.normal(size=400), [])):
+        leaky = np.column_stack([X, 2.0 * leak - 1])
+        for model in (
+            gp.Sequential([gp.Dense(2)], 5, "softmax_cross_entropy"),
+            gp.Sequential([gp.Dense(1)], 5, "binary_cross_entropy"),
+        ):
+            found = gp.diagnose(model, leaky, y if model.output_size == 2 else y.astype(float))
+            assert [symptom.tag for symptom in found] == tags
+
+
+def test_a_leak_is_named_before_what_it_makes_of_the_run(healthy: Setup) -> None:
+    y = healthy.y + 0.02 * np.random.default_rng(0).normal(size=400)
+    slow = replace(healthy, X=np.column_stack([healthy.X, y]), optimizer=gp.Adam(1e-5))
+    found = slow.fit(validation_data=None).diagnose()
+    assert [symptom.tag for symptom in found] == ["label_leakage", "learning_rate_too_low"]
+
+
 def test_rows_that_repeat_by_nature_are_no_leak() -> None:
     rng = np.random.default_rng(1)
     X = rng.integers(0, 2, (500, 5)).astype(float)  # 32 different rows

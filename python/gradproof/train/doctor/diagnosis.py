@@ -51,7 +51,7 @@ def _seen(case: Case) -> Iterator[Finding]:
     yield from inputs.random_labels(case)
     yield from initial.symmetric_init(case)
     if harmed or case.held_up:  # a start that a run gets over at once does no harm
-        yield from initial.bad_initial_loss(case)
+        yield from initial.bad_initial_loss(case, harmed)
         yield from initial.exploding_gradient(case)
     yield from initial.vanishing_gradient(case, failing)
     yield from initial.saturated_activation(case, failing)

@@ -22,7 +22,7 @@ def overfitting(case: Case) -> Iterator[Finding]:
     best = int(np.nanargmin(value))
     rise = float(np.mean(value[-case.last :]) / max(value[best], 1e-12))
     rows = int(case.facts.get("validation_rows", 0))
-    unsure = limit.STANDARD_ERRORS * case.uncertainty(case.validated, rows)
+    unsure = limit.STANDARD_ERRORS * case.uncertainty(max(case.validated, 0.0), rows)  # beside the gap, from 0 as well
     if gap > unsure and (gap > limit.GAP_ALONE or (gap > limit.GAP and rise > limit.VALIDATION_RISES)):
         yield Finding(
             Symptom(

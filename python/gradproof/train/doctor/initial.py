@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from gradproof.train.doctor import thresholds as limit
 from gradproof.train.doctor.case import Case, Start
 from gradproof.train.doctor.causes import Finding
 from gradproof.train.doctor.symptom import Symptom
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 
 def symmetric_init(case: Start) -> Iterator[Finding]:
@@ -29,13 +32,18 @@ def symmetric_init(case: Start) -> Iterator[Finding]:
         )
 
 
-def bad_initial_loss(case: Start) -> Iterator[Finding]:
+def bad_initial_loss(case: Start, harmed: bool = True) -> Iterator[Finding]:
+    """`harmed`: whether the run went badly; otherwise the start must be further off to be named.
+
+    One that nets have by nature is the cause of nothing that a run shows besides.
+    """
     allowed = limit.INITIAL_LOSS_MSE if case.loss == "mse" else limit.INITIAL_LOSS
     if not case.network["batch_norm"]:  # scores are as large as the inputs, which are judged by themselves
         rms = case.inputs["rms"]
         allowed *= max(1.0, float("inf") if rms is None else rms)
     expected = max(case.expected_loss, case.constant_loss)
-    if case.first_loss > allowed * expected and expected > 0:
+    slight = isinstance(case, Case) and case.first_loss <= limit.INITIAL_LOSS_CAUSE * allowed * expected
+    if case.first_loss > allowed * expected > 0 and (harmed or not slight):
         layers = case.layers("Dense", "Maxout")
         yield Finding(
             Symptom(
@@ -46,7 +54,8 @@ def bad_initial_loss(case: Start) -> Iterator[Finding]:
                 {"initial_loss": case.first_loss, "expected": expected, "ratio": case.first_loss / expected},
                 "Make the scores small at the start: a smaller init of the last layer, its bias near 0 (or at the mean "
                 "of the targets), and no second Softmax or Sigmoid before the loss.",
-            )
+            ),
+            slight=slight,
         )
 
 
@@ -113,7 +122,7 @@ def saturated_activation(case: Start, failing: bool = False) -> Iterator[Finding
         return
     share = limit.SATURATED if isinstance(case, Case) else limit.SATURATED_UNSEEN
     found = list(_saturated(case, case.start, share, acquired=False))
-    if not found and failing and isinstance(case, Case) and case.final:
+    if not found and failing and _acquired(case):
         found = list(_saturated(case, case.end, limit.SATURATED_END, acquired=True))
     yield from found
 
@@ -151,7 +160,7 @@ def _saturated(case: Start, snapshot: Mapping[str, Any], share: float, acquired:
 def dead_relu(case: Start, failing: bool = False) -> Iterator[Finding]:
     """`failing`: whether the run learned less than it could; units that died on the way to a good result do no harm."""
     found = list(_dead(case, case.start, acquired=False))
-    if not found and failing and isinstance(case, Case) and case.final:
+    if not found and failing and _acquired(case):
         found = list(_dead(case, case.end, acquired=True))
     yield from found
 
@@ -177,6 +186,11 @@ def _dead(case: Start, snapshot: Mapping[str, Any], acquired: bool) -> Iterator[
             ),
             acquired,
         )
+
+
+def _acquired(case: Start) -> TypeGuard[Case]:
+    """Whether the end of the run is known, and what it looks like matters: not when the rate was gone by then."""
+    return isinstance(case, Case) and bool(case.final) and not case.decayed
 
 
 def _spreads(case: Start, snapshot: Mapping[str, Any]) -> list[float]:

@@ -85,7 +85,9 @@ def label_leakage(case: Start) -> Iterator[Finding]:
     without = leak.get("without")
     if leak["explained"] is not None and leak["explained"] > tells and without is not None:
         others = case.knowledge(without)
-        if others < limit.OTHERS_KNOW and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN:
+        copied = case.loss != "mse" and leak["explained"] > limit.FEATURE_IS_COPY
+        missing = others < limit.OTHERS_KNOW and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN
+        if copied or missing:
             yield Finding(
                 Symptom(
                     "label_leakage",

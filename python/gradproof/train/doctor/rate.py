@@ -46,7 +46,7 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
         "units_died": _died(case),
         "saturated": saturated_on_the_way(case),
     }
-    if _decayed(case):  # what the first steps did was not mended because the rate was gone
+    if case.decayed:  # what the first steps did was not mended because the rate was gone
         signs = {name: signs[name] for name in ("diverged", "driven_up")}
     found = [name for name, holds in signs.items() if holds]
     swinging = "swings" in found and "large_updates" in found
@@ -113,8 +113,9 @@ def plateau(case: Case, failing: bool) -> Iterator[Finding]:
     if case.diverged or case.epochs < 3:
         return
     unfinished = case.learned < limit.LEARNED_WHEN_DECAYED * case.baseline or case.left > limit.LEFT_WHEN_DECAYED
-    decayed = _decayed(case) and (failing or unfinished)
-    flat = failing and slope_share(case) < limit.FLAT
+    decayed = case.decayed and (failing or unfinished)
+    stood = case.steps * case.epochs / 3 > limit.STEPS_TO_STAND or case.left > limit.LOSS_UNTOUCHED
+    flat = failing and stood and slope_share(case) < limit.FLAT
     if decayed or flat:
         rates = case.curve("learning_rate")
         why = (
@@ -143,7 +144,7 @@ def plateau(case: Case, failing: bool) -> Iterator[Finding]:
 def _crawls(case: Case, failing: bool) -> bool:
     """Whether the weights could have gone further: judged by how far they went, what larger steps win from where they
     are, and whether the loss was still falling when the run ended."""
-    if case.diverged or not case.epochs or _decayed(case):
+    if case.diverged or not case.epochs or case.decayed:
         return False
     ten, won, ratio = wins(case, 10.0), slope_share(case), case.ratios(False)
     best = max(ten, wins(case, 100.0))
@@ -195,11 +196,6 @@ def slope_share(case: Case) -> float:
     width = max(1, third // 3)
     before, after = value[-third - width : -third].mean(), value[-width:].mean()
     return float((before - after) / max(before, 1e-12))
-
-
-def _decayed(case: Case) -> bool:
-    rates = case.curve("learning_rate")
-    return len(rates) > 2 and float(np.median(rates)) < limit.RATE_DECAYED * float(rates.max())
 
 
 def _died(case: Case) -> bool:

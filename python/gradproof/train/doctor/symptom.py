@@ -10,6 +10,7 @@ TAGS = (
     "identical_inputs",
     "symmetric_init",
     "unnormalized_inputs",
+    "label_leakage",
     "exploding_gradient",
     "saturated_activation",
     "dead_relu",
@@ -23,7 +24,6 @@ TAGS = (
     "learning_rate_too_low",
     "underfitting",
     "plateau",
-    "label_leakage",
     "random_labels",
     "overfitting",
 )
