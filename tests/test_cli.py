@@ -36,7 +36,7 @@ def wrong():
     return model, *with_data()[1:]
 
 def broken():
-    raise RuntimeError("out of order")
+    raise RuntimeError("out of\\n order")
 
 def leaves():
     raise SystemExit

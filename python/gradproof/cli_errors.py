@@ -24,8 +24,8 @@ def told(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An exception in words: ``KeyError: 'W' in forward, line 12 of models.py``."""
-    text = str(error)
+    """An exception in words, in one line: ``KeyError: 'W' in forward, line 12 of models.py``."""
+    text = " ".join(str(error).split())
     return type(error).__name__ + (f": {text}" if text else "") + _place(error)
 
 
