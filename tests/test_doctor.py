@@ -133,6 +133,13 @@ def test_how_steep_a_loss_still_falls(healthy: Setup, ends: tuple[float, float],
     assert [symptom.tag for symptom in history.diagnose()] == tags
 
 
+def test_a_loss_that_the_first_steps_threw_up_had_too_high_a_rate(healthy: Setup) -> None:
+    history = _rewritten(replace(healthy, epochs=100).fit(), np.linspace(0.5, 0.49, 100), 0.45, 5e-3)
+    assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]
+    history["data_loss"][0] = 50.0
+    assert [symptom.tag for symptom in history.diagnose()] == ["learning_rate_too_high"]
+
+
 def test_a_flat_loss_that_larger_steps_win_on_at_once_is_slow(healthy: Setup) -> None:
     history = _rewritten(replace(healthy, epochs=100).fit(), np.linspace(0.8, 0.75, 100), 0.45, 5e-3)
     assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]

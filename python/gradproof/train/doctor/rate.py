@@ -35,10 +35,12 @@ def learning_rate_too_high(case: Case, failing: bool) -> Iterator[Finding]:
     up = rises(case.losses)
     gain = wins(case, 0.1, over=1.0)
     above = case.left > limit.LOSS_ABOVE_CHANCE
-    driven_up = case.end_loss > limit.LOSS_DRIVEN_UP * max(case.constant_loss, case.first_loss)
+    start = max(case.constant_loss, case.first_loss)
+    driven_up = case.end_loss > limit.LOSS_DRIVEN_UP * start
     signs = {
         "diverged": case.diverged,
         "driven_up": driven_up,
+        "thrown_up": case.losses.max() > limit.LOSS_THROWN_UP * start,
         "large_updates": _or(first) > limit.RATIO_HIGH_FIRST
         or (_or(last) > limit.RATIO_HIGH and (case.swings or above or slope_share(case) < limit.FLAT)),
         "swings": case.swings,

@@ -147,8 +147,11 @@ RISES_FAR = 0.1
 #: runs of tuning rise by up to 0.027, but know as much or more; digits with ten times the rate that is good do not.
 RISES_WHEN_BEHIND = 0.015
 BEHIND = 0.03
-#: A loss so much above that of the best constant answer was driven there.
+#: A loss so much above that of the best constant answer and that of the start was driven there.
 LOSS_DRIVEN_UP = 1.3
+#: ... and the mean of an epoch that is so much above was thrown there, from where some runs do not find back: large
+#: steps have made large weights, that steps of any rate hardly turn.
+LOSS_THROWN_UP = 3.0
 #: How much of the loss is still won in the last third of the run when it is not flat.
 FLAT = 0.05
 #: ... and the steps that this third must have for anyone to say that a loss stands still, when half of it is learned:
