@@ -229,3 +229,16 @@ def test_parameters_that_are_not_finite_are_said_and_nothing_else(value):
     assert report.verdict == "nonfinite"
     assert [finding.cause for finding in report.findings] == ["nonfinite"]
     assert "cannot be moved" in report.findings[0].message and report.findings[0].evidence["indices"] == [[1]]
+
+
+def test_a_clipped_gradient_is_not_taken_for_a_kept_one():
+    """Where some entries are zero and all others clipped, the same numbers come back at other points."""
+    rng = np.random.default_rng(0)
+    X, x = rng.normal(size=(9, 6)), 1 + rng.random(6)
+    X[:, 2] = 0
+
+    def loss(x):
+        return float(np.sum((X @ x) ** 2))
+
+    report = gp.check_gradients(loss, lambda x: np.clip(2 * X.T @ (X @ x), -0.01, 0.01), x, progress=False)
+    assert report.findings[0].cause == "clipping", str(report)

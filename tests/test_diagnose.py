@@ -325,3 +325,19 @@ def test_the_same_sum_means_a_wrong_axis_for_a_bias_only(rng):
     moved = right["b"] + np.array([0.3, -0.1, 0.4, -0.35, -0.25])
     assert only(params, right, b=moved).cause == "reduction"
     assert only({"k": params["b"]}, {"k": right["b"]}, k=moved).cause == "indexing"
+
+
+def test_whole_numbers_are_not_always_rounded(rng):
+    n = np.zeros(5)
+    n[2] = 1.0
+    assert only({"x": rng.normal(size=5)}, {"x": n}, x=np.ones(5)).cause != "precision"
+    n = 20 * rng.normal(size=9)
+    for rounded in (np.rint, np.trunc, np.floor):
+        assert only({"x": rng.normal(size=9)}, {"x": n}, x=rounded(n)).cause == "precision"
+
+
+def test_the_sign_of_some_columns_is_a_sign(rng):
+    n = rng.normal(size=(6, 2))
+    finding = only({"z": rng.normal(size=(6, 2))}, {"z": n}, z=n * [1, -1])
+    assert finding.cause == "sign" and "(-1 where it is wrong)" in finding.message
+    assert only({"z": rng.normal(size=(6, 2))}, {"z": n}, z=n * [1, 3]).cause == "indexing"

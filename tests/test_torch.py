@@ -339,3 +339,11 @@ def test_the_power_is_stated_and_true() -> None:
 
     assert error < 1e-3
     assert verdict(custom(torch.tanh, backward), x) == "fail"
+
+
+def test_a_backward_in_half_precision_is_not_said_to_be_clipped() -> None:
+    half = custom(torch.sin, lambda x, g: (g * x.cos()).half().double())
+    report = gp.torch.gradcheck(half, normal(6), raise_exception=False)
+    assert report.verdict == "fail" and report.findings[0].cause == "precision"
+    clipped = custom(torch.clone, lambda x, g: g.clamp(-1.2, 1.2))
+    assert gp.torch.gradcheck(clipped, normal(40), raise_exception=False).findings[0].cause == "clipping"

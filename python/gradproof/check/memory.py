@@ -83,8 +83,9 @@ def _of_another_point(problem: Problem, wrong: Sequence[int], sigma: float, rng:
 
 
 def _at_bound(gradient: Array) -> bool:
-    """Whether all entries are zero, or clipped to one bound: they say nothing of the point."""
-    return not np.any(gradient) or (gradient.size > 1 and bool(np.ptp(np.abs(gradient)) == 0))
+    """Whether all entries are zero or clipped to one bound: they say nothing of the point."""
+    sizes = np.abs(gradient[gradient != 0])
+    return not sizes.size or (sizes.size > 1 and bool(np.ptp(sizes) == 0))
 
 
 def _slope_changes(problem: Problem, moves: dict[int, Array], sigma: float) -> bool:

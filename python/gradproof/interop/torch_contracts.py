@@ -14,6 +14,7 @@ from gradproof.interop.torch_function import Arrays, Scalarized, Tensor
 # How far two sides of an identity of backward passes may differ by rounding, relative to the largest entry.
 LINEAR = {torch.float64: 1e-6, torch.complex128: 1e-6}
 LINEAR_SINGLE = 3e-2
+NARROW = 2.0**-6  # what bfloat16 leaves of a sum of three numbers: that little is a rounding, and no clipping
 ROUNDING = 1e-3  # of these: what a tensor whose gradient cancels inherits from the largest gradient of all
 
 
@@ -67,8 +68,13 @@ def _is_additive(
     name = _different(function, at_mixed, expected)
     if name is None:
         return []
+    off = np.max(np.abs(at_mixed[name] - expected[name])) / np.max(np.abs(expected[name]))
+    evidence = {"contract": "linear", "relative": float(off)}
+    if off < NARROW:
+        message = f"{name}: backward is linear in grad_output to {off:.1g} only. Look for a cast to a narrower type."
+        return [Finding("precision", name, message, 0.8, evidence)]
     message = f"{name}: backward is not linear in grad_output. Look for a clipped, rounded or squared grad_output."
-    return [Finding("clipping", name, message, 0.7, {"contract": "linear"})]
+    return [Finding("clipping", name, message, 0.7, evidence)]
 
 
 def _random_like(v: Tensor, rng: np.random.Generator) -> Tensor:

@@ -173,7 +173,9 @@ def _per_unit(t: Tensor, axis: int, s: Array, telling: Array, support: int, othe
     off = telling & (np.abs(s - 1) > 1e-6)
     where = [int(i) for i in np.flatnonzero(off)]
     evidence: dict[str, object] = {"axis": axis, "factors": s.tolist(), "indices": where}
-    statement = f"analytic = c × numeric with one c per place of axis {axis} ({s[off].min():.4g} to {s[off].max():.4g})"
+    same = np.ptp(s[off]) < 1e-6
+    each = f"{s[off][0]:.4g} where it is wrong" if same else f"{s[off].min():.4g} to {s[off].max():.4g}"
+    statement = f"analytic = c × numeric with one c per place of axis {axis} ({each})"
     with np.errstate(divide="ignore"):
         k = 1 / s[off]
     counts = np.all(np.abs(s[off] - np.rint(s[off])) < 1e-6) and np.all(s[off] > 1.5)
@@ -194,8 +196,10 @@ def _per_unit(t: Tensor, axis: int, s: Array, telling: Array, support: int, othe
                 return Explanation("scale", 4, support, statement, f"The factor {other.name} {words}", evidence, None)
     if off.sum() < telling.sum():
         hint = f"Only the places {where[:8]} of axis {axis} are wrong"
-        if np.ptp(s[off]) < 1e-6:
+        if same:
             evidence["factor"] = float(s[off][0])
+        if same and abs(s[off][0] + 1) < 1e-6:
+            return Explanation("sign", 5, support, statement, hint, evidence, None, 0.8, ("indexing", "mask"))
         return Explanation("indexing", 5, support, statement, hint, evidence, None, 0.8, ("scale", "mask"))
     hint = "A factor that belongs to each unit (γ, 1/σ, a slope, a mask of the unit) is missing or applied twice"
     return Explanation("scale", 5, support, statement, hint, evidence, None, 0.6, ("derivative", "mask"))
