@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +218,50 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="path: got '"):
             _files.write(name, b"")
     assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_a_full_disk_names_the_file_and_leaves_it_as_it_was(tmp_path: Path) -> None:
+    """With a limit on the size of a file in place of the disk: both end a write in the middle."""
+    code = """
+import resource, signal, sys
+from gradproof import _files
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path = sys.argv[1]
+_files.write(path, b"old\\n")
+_files.append(path, b"line\\n")
+for way in (_files.write, _files.append):
+    try:
+        way(path, b"x" * 2000)
+    except OSError as error:
+        assert error.filename == path and error.errno, error
+    else:
+        raise AssertionError(way)
+"""
+    path = tmp_path / "file"
+    root = str(Path(gp.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=True, timeout=60)
+    assert path.read_bytes() == b"old\nline\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@posix
+def test_what_may_not_be_read_is_not_missing() -> None:
+    """Folders of pytest are closed to others, and the superuser reads everything: so elsewhere, and as nobody."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "model")
+        write_model(path)
+        os.chmod(path, 0)
+        readers: list[Callable[[str], Any]] = [gp.load, gp.data.load_npz, gp.data.load_idx, gp.data.load_csv]
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            for read in readers:
+                with pytest.raises(PermissionError, match="model"):
+                    read(path)
+        finally:
+            os.seteuid(user)

@@ -62,9 +62,40 @@ def write(path: PathLike, content: bytes) -> None:
     FileNotFoundError
         If the folder does not exist.
     OSError
-        If the file cannot be written.
+        If the file cannot be written; it names the file that was asked for.
     """
     path = named(path)
+    try:
+        _write(path, content)
+    except OSError as error:
+        if error.errno is None or error.filename == path:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def append(path: PathLike, content: bytes) -> None:
+    """Add to the end of a file: all of it or, if there is an error, nothing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; it names the file.
+    """
+    with open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END) if file.seekable() else None
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+        except BaseException as error:
+            if end is not None:
+                file.truncate(end)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+
+
+def _write(path: str, content: bytes) -> None:
     given, target = Path(path), Path(os.path.realpath(path))
     try:
         there = given.stat()

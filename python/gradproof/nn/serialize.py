@@ -115,6 +115,8 @@ def opened(path: str | os.PathLike[str], what: str, use: Callable[[Any], T]) -> 
     path = _files.named(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: not a regular file")
+    with open(path, "rb"):  # of a file that may not be read safetensors says that there is none
+        pass
     try:
         with safe_open(path, framework="numpy") as file:
             return use(file)

@@ -22,8 +22,7 @@ class _Logger(Callback):
         self.path = _files.named(path)
 
     def _append(self, line: str) -> None:
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(line)
+        _files.append(self.path, line.encode())
 
 
 class CSVLogger(_Logger):
