@@ -213,6 +213,16 @@ def test_a_rate_that_is_gone_is_named_before_what_was_left_as_it_was(healthy: Se
     assert [symptom.tag for symptom in history.diagnose()] == ["plateau"]
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.06])
+def test_weights_that_a_line_has_no_use_for_do_not_blame_the_rate(rate: float) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(800, 4))
+    y = (np.sum((X[:, :2] - X[:, 2:]) ** 2, axis=1) < 3).astype(float)  # whether two points are near each other
+    model = gp.Sequential([gp.Dense(1)], 4, "binary_cross_entropy")
+    history = model.fit(X, y, optimizer=gp.Adam(rate), epochs=40, batch_size=32, progress=False)
+    assert [symptom.tag for symptom in history.diagnose()] == ["underfitting"]
+
+
 def test_a_penalty_that_holds_large_weights(healthy: Setup) -> None:
     held = replace(healthy, hidden=(gp.Dense(32, "xavier"), gp.Tanh()), l2=15.0, optimizer=gp.Adam(0.2), epochs=40)
     assert held.tags() == ["over_regularized"]
