@@ -192,6 +192,18 @@ class TestStructure:
         assert (last == weights([Dense(4, init="zeros"), Tanh(), Dense(4)], "dense_1.W")).all()
         assert not np.allclose(last[:4], weights([Dense(4), ReLU(), Dense(4)], "dense_0.W")[:4])
 
+    def test_regularizing_layers_do_not_change_how_the_others_start(self) -> None:
+        plain = [Dense(4, bias=False), ReLU(), HTTPLayer2D(), Maxout(3), Dense(2)]
+        with_them = [Dropout(0.8), plain[0], BatchNorm(), plain[1], Dropout(0.5), *plain[2:4], Dropout(0.5), plain[4]]
+        starts = []
+        for layers in (plain, with_them):
+            structure, built = resolve(layers, 5, 3)
+            theta = initial_theta(structure, 3, built)
+            starts.append({entry.name: structure.layout.view(theta, entry.name) for entry in structure.layout.slices})
+        assert starts[1].keys() - starts[0].keys() == {"batch_norm_0.gamma", "batch_norm_0.beta"}
+        for name, values in starts[0].items():
+            assert (starts[1][name] == values).all()
+
     @pytest.mark.parametrize("base", BUILT_IN.values())
     @pytest.mark.parametrize("network", [Sequential, ReferenceSequential])
     def test_a_subclass_of_a_built_in_layer_is_refused(self, base: Any, network: Any) -> None:

@@ -43,7 +43,8 @@ class Sequential(Network):
     dtype : {"float32", "float64"}
         Of the parameters and of all arithmetic. Models of both kinds with one seed start from the same numbers.
     seed : int
-        What the initial parameters and the dropout masks are made from.
+        What the initial parameters and the dropout masks are made from. Dropout and BatchNorm, put in or taken out,
+        leave the start of all other layers as it was.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.nn import initializers
-from gradproof.nn.layers import BUILT_IN, BatchNorm, BuiltIn, Dense, Layer, Maxout
+from gradproof.nn.layers import BUILT_IN, BatchNorm, BuiltIn, Dense, Dropout, Layer, Maxout
 from gradproof.nn.layout import Layout
 from gradproof.nn.validate import WIDEST
 
@@ -32,6 +32,9 @@ class Node:
         The specification.
     index : int
         Position in the model; also the stream of its dropout mask.
+    stream : int
+        Of its initial parameters: position among the layers that stay in the model when it is regularized otherwise,
+        all but Dropout and BatchNorm. Putting those in, or taking them out, leaves the other layers' start as it was.
     name : str
         ``"dense_0"``: the kind, and how many of that kind came before.
     n_in, n_out : int
@@ -42,6 +45,7 @@ class Node:
 
     layer: AnyLayer
     index: int
+    stream: int
     name: str
     n_in: int
     n_out: int
@@ -106,7 +110,7 @@ def resolve(
     count: Counter[str] = Counter()
     nodes: list[Node] = []
     built: dict[str, NDArray[np.float64]] = {}
-    n_in = input_size
+    n_in, stream = input_size, 0
     for index, layer in enumerate(layers):
         if isinstance(layer, BuiltIn) and type(layer) not in BUILT_IN.values():
             raise TypeError(
@@ -122,14 +126,15 @@ def resolve(
         else:
             if n_in > widest_python_input:
                 raise ValueError(f"layers[{index}] ({name}): got {n_in} inputs, expected at most {widest_python_input}")
-            values = _build(layer, name, n_in, _rng(seed, index))
+            values = _build(layer, name, n_in, _rng(seed, stream))
             built.update({f"{name}.{key}": value for key, value in values.items()})
             shapes, n_out = {key: value.shape for key, value in values.items()}, _probe(layer, name, n_in, values)
         widest = max([n_out, *(shape[-1] for shape in shapes.values() if shape)])
         if widest > WIDEST:
             raise ValueError(f"layers[{index}] ({name}): got {widest} values per row, expected at most {WIDEST}")
-        nodes.append(Node(layer, index, name, n_in, n_out, shapes))
+        nodes.append(Node(layer, index, stream, name, n_in, n_out, shapes))
         n_in = n_out
+        stream += not isinstance(layer, (Dropout, BatchNorm))
     return Structure.of(nodes), built
 
 
@@ -138,7 +143,7 @@ def initial_theta(structure: Structure, seed: int, built: dict[str, NDArray[np.f
     theta = np.zeros(structure.layout.size)
     for node in structure.nodes:
         layer = node.layer
-        rng = _rng(seed, node.index)
+        rng = _rng(seed, node.stream)
         for parameter, shape in node.shapes.items():
             view = structure.layout.view(theta, node.path(parameter))
             if isinstance(layer, (Dense, Maxout)) and parameter == "W":
@@ -184,8 +189,8 @@ def _kind(layer: AnyLayer) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
 
 
-def _rng(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, _INIT_STREAM, index))))
+def _rng(seed: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, _INIT_STREAM, stream))))
 
 
 def _build(layer: Layer, name: str, n_in: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
