@@ -194,6 +194,13 @@ def test_only_a_start_that_is_far_off_explains_what_follows(healthy: Setup, fact
     assert [symptom.tag for symptom in history.diagnose()] == [cause]
 
 
+def test_a_start_that_is_somewhat_off_is_said_before_the_swings_it_may_have_made(healthy: Setup) -> None:
+    history = replace(healthy, edit=_louder(8.0), batch=16).fit()
+    constant = history.settings["facts"]["targets"]["constant_loss"]
+    history["data_loss"][-12:] = [constant * level for level in (0.2, 0.25) * 6]
+    assert [symptom.tag for symptom in history.diagnose()] == ["bad_initial_loss", "oscillating_loss"]
+
+
 def test_a_few_steps_are_no_plateau(healthy: Setup) -> None:
     for epochs, level, tags in ((6, 0.4, []), (6, 0.8, ["plateau"]), (30, 0.4, ["plateau"])):
         curve = np.linspace(level, level - 0.01, epochs)

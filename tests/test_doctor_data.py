@@ -66,6 +66,16 @@ def test_label_leakage(healthy: Setup) -> None:
     assert symptom.tag == "label_leakage" and symptom.evidence["shared_rows"] == 1.0
 
 
+def test_values_copied_to_the_last_digit_are_a_leak_whatever_else_is_known(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(400, 4))
+    y = X @ [1.0, -2.0, 0.5, 1.0]
+    leaky = np.column_stack([X, y])
+    tags = [symptom.tag for symptom in gp.diagnose(gp.Sequential([gp.Dense(1, 0.01)], 5, "mse"), leaky, y)]
+    assert tags == ["label_leakage"]
+    both = np.column_stack([y, X[:, 0] + X[:, 1] ** 2])  # one of two outputs may well be an input
+    assert gp.diagnose(gp.Sequential([gp.Dense(2, 0.01)], 5, "mse"), leaky, both) == []
+
+
 def test_classes_copied_to_the_last_digit_are_a_leak_whatever_else_is_known(rng: np.random.Generator) -> None:
     y = rng.integers(0, 2, 400)
     X = rng.normal(size=(400, 4)) + 4.0 * y[:, None] * [0, 1, 1, 1]  # which a line tells apart

@@ -53,11 +53,15 @@ class Finding:
 
 
 def causes(findings: Iterable[Finding]) -> list[Symptom]:
-    """The findings that no other explains, causes first."""
+    """The findings that no other explains, causes first.
+
+    Slight ones explain nothing, and are said alone or before swings, that have no cause of their own.
+    """
     found = sorted(findings, key=lambda finding: finding.rank)
     kept: list[Symptom] = []
-    for finding in [finding for finding in found if not finding.slight] or found:
+    slight = [finding.symptom for finding in found if finding.slight]
+    for finding in found:
         tag = finding.symptom.tag
-        if not any(tag in EXPLAINS.get(cause.tag, ()) and tag != cause.tag for cause in kept):
+        if not finding.slight and not any(tag in EXPLAINS.get(cause.tag, ()) and tag != cause.tag for cause in kept):
             kept.append(finding.symptom)
-    return kept
+    return slight + kept if all(symptom.tag == "oscillating_loss" for symptom in kept) else kept

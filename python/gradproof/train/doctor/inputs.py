@@ -85,7 +85,7 @@ def label_leakage(case: Start) -> Iterator[Finding]:
     without = leak.get("without")
     if leak["explained"] is not None and leak["explained"] > tells and without is not None:
         others = case.knowledge(without)
-        copied = case.loss != "mse" and leak["explained"] > limit.FEATURE_IS_COPY
+        copied = leak["explained"] > limit.FEATURE_IS_COPY and (case.loss != "mse" or case.network["outputs"] == 1)
         missing = others < limit.OTHERS_KNOW and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN
         if copied or missing:
             yield Finding(

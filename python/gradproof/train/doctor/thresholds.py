@@ -51,7 +51,7 @@ INPUT_SMALL = 0.03
 FEATURE_IS_CLASS = 0.995
 #: The same for values: a copy with 3 % noise. The last value of a slow series tells 0.99 of the next.
 FEATURE_IS_VALUE = 0.999
-#: Classes in a feature to the last digit are a copy whatever else is known; measurements differ in some.
+#: Classes or values in a feature to the last digit are a copy whatever else is known; measurements differ in some.
 FEATURE_IS_COPY = 1 - 1e-9
 #: Otherwise all others together must know less than this.
 OTHERS_KNOW = 0.96
