@@ -136,3 +136,36 @@ def test_what_oscillates_beyond_resolution_does_not_pass(seed, factor):
     x = np.random.default_rng(seed).random(2)
     report = gp.check_gradients(lambda x: float(np.sin(1e10 * x).sum()), lambda x: factor * 1e10 * np.cos(1e10 * x), x)
     assert report.verdict in ("fail", "inconclusive")
+
+
+def float32_layer(seed: int):
+    """A float64 loss and gradient with one layer in float32 inside."""
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(5, 5)).astype(np.float32)
+
+    def hidden(p):
+        return np.tanh((p["x"].astype(np.float32) @ W).astype(float))
+
+    def grad(p):
+        a = hidden(p)
+        return {"x": ((p["y"] * (1 - a * a)).astype(np.float32) @ W.T).astype(float), "y": a}
+
+    return lambda p: float(hidden(p) @ p["y"]), grad, {"x": rng.normal(size=5), "y": rng.normal(size=5)}
+
+
+def test_a_layer_in_float32_inside_float64_is_measured_as_finely_as_it_is():
+    verdicts = [gp.check_gradients(*float32_layer(seed), progress=False).verdict for seed in range(12)]
+    assert verdicts.count("pass") >= 9 and "fail" not in verdicts
+
+
+@pytest.mark.parametrize("seed", [0, 2, 29])
+def test_a_layer_in_float32_hides_no_mistake_of_a_few_percent(seed):
+    loss, grad, params = float32_layer(seed)
+    assert gp.check_gradients(loss, grad, params, progress=False).verdict != "fail"
+
+    def wrong(p):
+        g = grad(p)
+        g["x"][np.argmax(np.abs(g["x"]))] *= 1.05
+        return g
+
+    assert gp.check_gradients(loss, wrong, params, progress=False).culprits == ["x"]

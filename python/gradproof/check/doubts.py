@@ -84,6 +84,8 @@ def inner_rounding(ladder: Ladder, slopes: Slopes) -> float:
     if best is None or ladder.noise.single or ladder.suspect.single:
         return 0.0
     apart = abs(ladder.suspect.analytic - best.value)
+    if apart <= best.error:
+        return 0.0
     curved = [(lv.P - lv.M) / (lv.plus + lv.minus) for lv in slopes.levels if abs(lv.C - best.value) < 0.1 * apart]
     bend = curved[-1] if curved else 0.0
     return 0.5 * max(_first_jump(ladder, best.value, bend, side) for side in (0, 1))

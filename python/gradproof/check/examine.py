@@ -45,7 +45,9 @@ def _examine(ladder: Ladder, rtol: float) -> Outcome:
     slopes = _refine(ladder)
     for doubt in (local_noise, quantum, scatter, inner_rounding, coarse_part):
         best = slopes.best
-        if best is None or abs(a - best.value) <= best.error + own:
+        near = best is not None and abs(a - best.value) <= best.error + own
+        # Where a part of the loss is rounded coarsely, noise that is taken for too small leaves steps at odds.
+        if best is not None and near and (not ladder.noise.coarse or resolved(ladder, slopes, best.value, best.error)):
             break
         sigma = doubt(ladder, slopes)
         if sigma > 1.2 * ladder.sigma:

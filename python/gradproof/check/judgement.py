@@ -107,9 +107,21 @@ def _by_the_best(ladder: Ladder, slopes: Slopes, rtol: float) -> Outcome:
         abs(a - other.value) <= other.error + own and abs(best.value - other.value) > other.error + best.error
         for other in others
     )
-    if contradicted or _open_side(slopes, best, a, own) or not _voted(slopes, a, best.value):
+    if (
+        contradicted
+        or _below_the_grain(ladder, slopes, best, a)
+        or _open_side(slopes, best, a, own)
+        or not _voted(slopes, a, best.value)
+    ):
         return Outcome(best.value, apart, Status.UNRESOLVED)
     return Outcome(best.value, error + own, Status.MISMATCH)
+
+
+def _below_the_grain(ladder: Ladder, slopes: Slopes, best: Estimate, a: float) -> bool:
+    """Whether a loss that is rounded coarsely in part is flat over small steps only, and has the slope over others."""
+    if not ladder.noise.coarse or best.value != 0.0:
+        return False
+    return sum(abs(lv.C - a) < 0.25 * abs(a) for lv in slopes.levels) >= 2
 
 
 def _open_side(slopes: Slopes, best: Estimate, a: float, own: float) -> bool:
