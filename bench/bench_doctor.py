@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipes", type=int, default=60, help="recipes; each gives up to 20 runs, in some seconds")
     parser.add_argument("--first", type=int, default=2000, help="seed of the first recipe")
     parser.add_argument("--each", type=int, default=0, help="no more runs of a symptom when there are so many")
+    parser.add_argument("--only", nargs="+", metavar="SYMPTOM", help="make these, and healthy runs, only")
     parser.add_argument("--runs", type=Path, help="a file to keep the runs in; those that it has are not made again")
     parser.add_argument("--missed", action="store_true", help="list the runs about which something else was said")
 
@@ -68,7 +69,10 @@ def _made(arguments: argparse.Namespace, seed: int, counts: Counter[str | None])
     from cases.training_sick import SICK, TRUTHS, runs
 
     few = {
-        name for name in SICK if not arguments.each or any(counts[t] < arguments.each for t in TRUTHS.get(name, [name]))
+        name
+        for name in SICK
+        for truth in TRUTHS.get(name, [name])
+        if (not arguments.each or counts[truth] < arguments.each) and (not arguments.only or truth in arguments.only)
     }
     with np.errstate(all="ignore"):
         swept = sweep(recipe(not arguments.tuning, seed))

@@ -1,8 +1,8 @@
 """Every number that a verdict depends on, with where it comes from.
 
-"Tuning" are the runs of ``bench/run.py doctor --tuning`` (blobs, moons, teacher networks, waves, digits; five
-activations, four optimizers, one to three hidden layers): a threshold lies between what healthy and what sick runs
-showed there. The table of that benchmark is made with other data, sizes and seeds.
+"Tuning" are the runs of ``bench/run.py doctor --tuning`` (33 families of data, from blobs to springs; five activations,
+four optimizers, one to three hidden layers): a threshold lies between what healthy and what sick runs showed there. The
+table of that benchmark is made with other data, sizes and seeds.
 """
 
 from __future__ import annotations
