@@ -123,10 +123,11 @@ class TestFiles:
             "not json\n",
             '{"format": "gradproof-history", "version": 9}\n{"batches": []}\n',
             "[1]\n[2]\n",
+            "\udcff\n",
         ],
     )
     def test_what_is_no_history(self, tmp_path: Path, text: str):
-        (tmp_path / "file").write_text(text)
+        (tmp_path / "file").write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(ValueError, match="file: not a history that gradproof wrote"):
             gp.History.from_json(tmp_path / "file")
 

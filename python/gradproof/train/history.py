@@ -197,8 +197,9 @@ class History:
         OSError
             If the file cannot be read.
         """
-        text = source if isinstance(source, str) and "\n" in source else _read(source)
+        path = None if isinstance(source, str) and "\n" in source else _files.named(source, "source")
         try:
+            text = str(source) if path is None else _read(path)
             head, *rows, tail = (json.loads(line) for line in text.splitlines())
             history = cls._begun(head)
             history.stopped, history.message = head["stopped"], str(head["message"])
@@ -206,7 +207,7 @@ class History:
                 history.record(row.pop("epoch"), decoded(row))
             history.batches = list(decoded(tail["batches"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            what = f"{source!s:.80}" if text is not source else "the text"
+            what = "the text" if path is None else path
             raise ValueError(f"{what}: not a history that gradproof wrote: {error}") from error
         return history
 
@@ -293,8 +294,8 @@ def decoded(value: Any) -> Any:
     return _NON_FINITE[value] if isinstance(value, str) else float(value)
 
 
-def _read(source: str | os.PathLike[str]) -> str:
-    with open(_files.named(source, "source"), encoding="utf-8") as file:
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
         return file.read()
 
 
