@@ -412,6 +412,7 @@ def test_a_loss_that_is_settled_is_vacuous(dtype: str, rng: np.random.Generator)
 @pytest.mark.parametrize("scheme", ["difference", "central", "forward"])
 def test_steps_beyond_the_range_get_a_verdict_and_no_warning(scheme: str, step: float, dtype: str) -> None:
     rng = np.random.default_rng(0)
-    model = gp.Sequential([gp.Dense(4), gp.ReLU(), gp.Dense(3)], 5, "softmax_cross_entropy", dtype=dtype, seed=0)
+    layers = [gp.Dense(4), gp.ReLU(), gp.Dense(3)]
+    model = gp.Sequential(layers, 5, "softmax_cross_entropy", l1=0.1, l2=0.1, dtype=dtype, seed=0)
     report = gp.check_model(model, rng.normal(size=(30, 5)), rng.integers(0, 3, 30), scheme=scheme, step=step)
     assert report.verdict is not gp.Verdict.FAIL

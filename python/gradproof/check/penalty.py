@@ -15,6 +15,7 @@ from gradproof.nn.model import Sequential
 Array = NDArray[Any]
 
 
+@np.errstate(all="ignore")  # steps beyond the precision's range measure nothing
 def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | None) -> Measurement:
     """Measure the gradient of ``l2/(2M) sum W^2 + l1/(2M) sum |W|`` with respect to every parameter.
 
