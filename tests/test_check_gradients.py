@@ -182,6 +182,8 @@ def test_a_report_repeats():
         ({"max_evaluations": -1}, ValueError, "max_evaluations: got -1"),
         ({"max_seconds": "1"}, TypeError, "max_seconds: got '1'"),
         ({"rtol": float("nan")}, ValueError, "rtol: got nan"),
+        ({"rtol": float("inf")}, ValueError, "rtol: got inf, expected a finite number"),
+        ({"nearby": "x"}, TypeError, "nearby: got 'x', expected True or False"),
         ({"n_jobs": 0}, ValueError, "n_jobs: got 0"),
         ({"progress": 3}, TypeError, "progress: got 3"),
     ],

@@ -107,7 +107,7 @@ def check_gradients(
     ImportError
         If joblib is needed and missing.
     """
-    validate(method, max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
+    validate(method, nearby, max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
     started = time.monotonic()
     rng = np.random.default_rng(seed)
     limit = AUTO_EVALUATIONS if method == "auto" and max_evaluations is None else max_evaluations

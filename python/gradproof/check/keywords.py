@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from sys import float_info
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from gradproof._messages import shown
 from gradproof.nn.network import PARTS
+from gradproof.nn.validate import flag
 from gradproof.nn.validate import whole as whole_number
 
 Method = Literal["auto", "exhaustive", "projected"]
@@ -16,10 +18,12 @@ METHODS: Final = ("auto", "exhaustive", "projected")
 
 
 def validate(
-    method: str, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any, seed: Any, backend: Any
+    method: str, nearby: Any, max_evaluations: Any, max_seconds: Any, rtol: Any, n_jobs: Any, seed: Any, backend: Any
 ) -> None:
     """Refuse values that are not what is expected, by name."""
     one_of(method, METHODS, "method")
+    if nearby is not None:
+        flag(nearby, "nearby")
     for name, value, whole in (
         ("max_evaluations", max_evaluations, True),
         ("max_seconds", max_seconds, False),
@@ -32,6 +36,8 @@ def validate(
             raise TypeError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
         if not value >= 0:
             raise ValueError(f"{name}: got {value!r}, expected a {'whole ' if whole else ''}number >= 0 or None")
+    if rtol is not None and rtol > float_info.max:
+        raise ValueError(f"rtol: got {rtol!r}, expected a finite number >= 0 or None")
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
         raise ValueError(f"n_jobs: got {n_jobs!r}, expected a whole number other than 0")
     whole_number(seed, "seed", 0, 2**64 - 1)

@@ -119,7 +119,7 @@ def check_model(
     keywords.one_of(dropout, ("frozen", "off"), "dropout")
     if step is not None:
         step = real(step, "step", "a finite number > 0", lambda number: number > 0)
-    keywords.validate("exhaustive", max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
+    keywords.validate("exhaustive", nearby, max_evaluations, max_seconds, rtol, n_jobs, seed, backend)
     if not isinstance(model, Sequential):
         raise TypeError(f"model: got {type(model).__name__}, expected a gradproof.Sequential")
     if gradient is not None and (counts != [0] or nearby):
