@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradproof.nn.layers import Layer
 from gradproof.nn.layout import Views
-from gradproof.nn.structure import Node
+from gradproof.nn.structure import Node, writes_named
 
 Array = NDArray[Any]
 
@@ -22,7 +22,8 @@ def forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Ar
     TypeError, ValueError
         Naming the layer and what it returned, if that is no pair or not such an array.
     """
-    returned = _layer(node).forward(_read_only(x), _own(node, parameters), training)
+    with writes_named(node.name, "forward"):
+        returned = _layer(node).forward(_read_only(x), _own(node, parameters), training)
     if not (isinstance(returned, tuple) and len(returned) == 2):
         raise TypeError(f"{node.name}: forward returned {type(returned).__name__}, expected a pair (y, cache)")
     y, cache = returned
@@ -31,7 +32,8 @@ def forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Ar
 
 def backward(node: Node, dy: Array, cache: Any, parameters: Views, gradient: Views) -> Array:
     """Add the layer's parameter gradients to `gradient`, and return ``dx`` of shape (m, n_in)."""
-    returned = _layer(node).backward(dy, cache, _own(node, parameters))
+    with writes_named(node.name, "backward"):
+        returned = _layer(node).backward(dy, cache, _own(node, parameters))
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
         raise TypeError(
             f"{node.name}: backward returned {type(returned).__name__}, expected a pair (dx, dict of gradients)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -206,11 +207,26 @@ def _build(layer: Layer, name: str, n_in: int, rng: np.random.Generator) -> dict
     return arrays
 
 
+@contextmanager
+def writes_named(name: str, method: str) -> Iterator[None]:
+    """Around a method of a Python layer: NumPy's refusal to write into what it was given names the layer."""
+    try:
+        yield
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ValueError(
+            f"{name}: {method} writes into an array that it may only read, such as x or a parameter ({error}); "
+            f"work on a copy"
+        ) from error
+
+
 def _probe(layer: Layer, name: str, n_in: int, values: dict[str, NDArray[np.float64]]) -> int:
     """Output width of a Python layer: what it says, or what comes out for two rows of zeros."""
     n_out: Any = layer.output_size(n_in)
     if n_out is None:
-        returned = layer.forward(np.broadcast_to(0.0, (2, n_in)), values, False)
+        with writes_named(name, "forward"):
+            returned = layer.forward(np.broadcast_to(0.0, (2, n_in)), values, False)
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise TypeError(f"{name}: forward returned {type(returned).__name__}, expected a pair (y, cache)")
         y = np.asarray(returned[0])
