@@ -9,7 +9,10 @@ import pytest
 
 import gradproof as gp
 from gradproof.check import networks
+from gradproof.check.entries import Measured
+from gradproof.check.reservations import TYPICAL, doubt_outliers
 from gradproof.check.structured import Point, measure
+from gradproof.check.tensor_report import Status
 
 
 def stacked(norms: int, rows: int, seed: int, dtype: str, alike: bool = False) -> tuple[gp.Sequential, Any, Any]:
@@ -114,3 +117,14 @@ def test_a_close_accusation_has_to_hold_in_float64(monkeypatch: pytest.MonkeyPat
     assert gp.check_model(model, X, y).verdict == "pass"
     monkeypatch.setattr(networks, "by_twin", lambda point, scheme, measured, comparisons: (measured, None))
     assert gp.check_model(model, X, y).verdict == "fail"
+
+
+@pytest.mark.parametrize(("part", "status"), [(0.99, Status.MATCH), (1.01, Status.UNRESOLVED)])
+def test_an_outlier_among_kinks_passes_where_its_error_would_as_an_uncertainty(part: float, status: Status) -> None:
+    analytic, off = np.ones(100), np.zeros(100)
+    off[0], off[1] = part * TYPICAL, 0.5  # the second stands at a kink that was seen
+    found = np.full(100, Status.MATCH, np.uint8)
+    found[0], found[1] = Status.MISMATCH, Status.KINK
+    measured = Measured(analytic - off, np.full(100, 1e-6), found)
+    doubt_outliers(analytic, measured)
+    assert measured.status[0] == status and measured.uncertainty[0] == pytest.approx(part * TYPICAL)

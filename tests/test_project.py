@@ -462,3 +462,19 @@ def test_a_tensor_of_kinks_is_left_open_for_that_reason() -> None:
     report = gp.check_gradients(lambda x: np.abs(x).sum(), np.sign, x, method="projected", nearby=False, progress=False)
     assert report.verdict == "inconclusive"
     assert any("kinks" in note and "exhaustive" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("frequency", [1e8, 1e9, 3e9])
+def test_what_oscillates_within_a_step_is_no_mistake(frequency: float) -> None:
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=100)
+        report = gp.check_gradients(
+            lambda x: np.sin(frequency * x).sum(),
+            lambda x: frequency * np.cos(frequency * x),
+            x,
+            method="projected",
+            seed=seed,
+            nearby=False,
+            progress=False,
+        )
+        assert report.verdict in ("pass", "inconclusive"), f"{seed}: {report}"

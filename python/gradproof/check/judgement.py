@@ -11,6 +11,7 @@ from gradproof.check.suspects import Ladder, Outcome, Slopes
 from gradproof.check.tensor_report import Status
 
 ENOUGH: Final = 3  # steps
+TYPICAL: Final = 0.02  # of the typical entry of a tensor: an uncertainty so small means something
 WIDE: Final = 2.0**-13  # part of a parameter's scale: what is flat so far around is flat by design
 
 
@@ -204,7 +205,7 @@ def resolved(ladder: Ladder, slopes: Slopes, value: float, error: float) -> bool
     ]
     enough = max(
         0.1 * max(abs(suspect.analytic), abs(value)),
-        0.02 * suspect.rms,
+        TYPICAL * suspect.rms,
         1e-6 * suspect.largest,
         0.003 * max(seen, default=0.0),
     )

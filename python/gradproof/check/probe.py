@@ -176,20 +176,26 @@ class Line:
         self._analytic = [facts.analytic[t][box] for t, box in block.pieces]
         self._cast = {i: problem.x(t)[box] for i, (t, box) in enumerate(block.pieces) if facts.noise.cast[t]}
         self._f0 = facts.f0
-        self.sigma = facts.noise.sigma
+        self.sigma = self._usual = facts.noise.sigma
         self._values: dict[float, float] = {}
-        self.flat = True  # whether all values so far are the one at the point
+        self._still: set[float] = set()  # steps at which the loss is what it is at the point
         v = [move for _, _, move in self._boxes]
         self.length = math.hypot(*map(_length, self._analytic, v))  # typical size of a . v
         rounding = math.hypot(*(_length(facts.rounding[t][box], move) for t, box, move in self._boxes))
         self._finest = FINEST_STEP[any(problem.single[t] or facts.noise.cast[t] for t, _ in block.pieces)]
         self._allowed = rounding + (facts.rtol if block.size == 1 else 3 * facts.rtol) * self.length
 
+    @property
+    def flat(self) -> bool:
+        """Whether all values so far are the one at the point."""
+        return len(self._still) == len(self._values)
+
     def at(self, t: float) -> float:
         """``r(t)``; NaN where the loss has no value."""
         if t not in self._values:
             value, displacements = self._problem.value_in(self._boxes, t)
-            self.flat = self.flat and value == self._f0
+            if value == self._f0:
+                self._still.add(t)
             for i, x in self._cast.items():
                 displacements[i] = np.subtract((x + displacements[i]).astype(np.float32), x.astype(np.float32))
             predicted = sum(_dot(a, d) for a, d in zip(self._analytic, displacements, strict=True))
@@ -299,6 +305,21 @@ class Line:
                     break
             h /= FINER
         return found if found is first else self.balanced(found.h, self._finest) or found
+
+    def gone_nearer(self, found: Residual) -> bool:
+        """Whether finer steps, which the noise forbids, agree with each other that the error is not there.
+
+        Then that is no noise, but an oscillation faster than the steps: wide ones see its mean, which has no slope.
+        """
+        h, size = found.h / FINER, abs(found.value)
+        while self.sigma > FINER * self._usual and h > self._finest:  # an oscillation is no noise of the usual size
+            steps = [h / part for part in (1, 2, 4, 8)]
+            slopes = [self._slopes(step)[0] for step in steps]
+            moves = not any(side * step in self._still for step in steps for side in (1, -1))
+            if moves and max(map(abs, slopes)) < size / 2 and max(slopes) - min(slopes) < size / CLEAR:
+                return True
+            h /= FINER
+        return False
 
     def own_noise(self, increment: float) -> float:
         """Standard deviation of the rounding on this very line, beside the point, as far as it can be told."""

@@ -333,7 +333,7 @@ def _confirm(probe: _Probe) -> tuple[str, Residual | None]:
     for factor in (2.0, 0.5, 0.25):
         other = line.residual(residual.h * factor)
         if other is not None and other.wrong and other.agrees(again):
-            return "wrong", again
+            return "unresolved" if line.gone_nearer(again) else "wrong", again
         apart = max(apart, 0.0 if other is None else abs(other.value - again.value))
     # The slope wanders from step to step: that is an uncertainty, too.
     wider = replace(again, bar=again.bar + 2 * apart)

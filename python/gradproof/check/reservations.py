@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof.check.entries import Measured
+from gradproof.check.judgement import TYPICAL
 from gradproof.check.tensor_report import Status
 
 Float64Array = NDArray[np.float64]
@@ -17,7 +18,6 @@ Float64Array = NDArray[np.float64]
 NOTHING: Final = 16.0  # standard deviations of the loss's noise: such a change of it cannot be seen for sure
 SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
-SLIGHT: Final = 0.02  # of an entry, or of the typical one of its tensor
 
 
 def doubt_blind(
@@ -55,6 +55,6 @@ def doubt_outliers(analytic: Float64Array, measured: Measured) -> None:
     seen = off[np.isin(measured.status, (Status.MATCH, Status.KINK))]
     doubtful = wrong & (off <= 3 * np.max(seen, initial=0.0))
     rms = math.sqrt(float(np.mean(np.square(analytic, dtype=np.float64))))
-    small = off <= SLIGHT * np.maximum(np.abs(analytic.ravel()), rms)  # by then that is an uncertainty like any other
+    small = off <= TYPICAL * np.maximum(np.abs(analytic.ravel()), rms)  # by then that is an uncertainty like any other
     measured.status[doubtful] = np.where(small, Status.MATCH, Status.UNRESOLVED)[doubtful]
     measured.uncertainty[doubtful] = np.maximum(measured.uncertainty[doubtful], off[doubtful])
