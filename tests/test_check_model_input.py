@@ -79,7 +79,18 @@ def test_a_report_without_numbers_claims_none(X: np.ndarray, y: np.ndarray) -> N
     model.theta[0] = np.nan
     report = gp.check_model(model, X, y)
     assert report.verdict == "nonfinite"
+    assert "dense_0.W: the model's parameters themselves are not finite in 1 of 42" in report.findings[0].message
     assert np.isnan([report.relative_error, report.max_relative_error, report.detectable]).all()
     assert [tensor.checked for tensor in report.tensors.values()] == [0] * len(model.parameters)
     assert "Relative error" not in str(report)
     assert json.loads(report.to_json())["relative_error"] is None
+
+
+def test_parameters_that_are_not_finite_are_said_where_the_loss_does_not_see_them(X: np.ndarray, y: np.ndarray) -> None:
+    """A unit whose NaN the rectifier takes for nothing."""
+    model = gp.Sequential([gp.Dense(6), gp.ReLU(), gp.Dense(4)], 7, "softmax_cross_entropy", dtype="float64", seed=5)
+    model.parameters["dense_0.b"][3] = -np.inf
+    assert np.isfinite(model.loss(X, y))
+    report = gp.check_model(model, X, y)
+    assert report.verdict == "nonfinite" and report.findings[0].tensor == "dense_0.b"
+    assert "dense_0.b[3] = -inf" in report.findings[0].message

@@ -72,6 +72,19 @@ def test_a_trained_model_is_asked_about_its_start(data: Data) -> None:
     assert sanity_check(model, *data) == start
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_parameters_that_are_not_finite_fail_the_initial_loss(value: float, data: Data) -> None:
+    model = Sequential([Dense(8), ReLU(), Dense(4)], 10, "softmax_cross_entropy")
+    model.parameters["dense_1.W"][2, 3] = value
+    model.parameters["dense_1.b"][:2] = value
+    report = sanity_check(model, *data)
+    check = report["initial_loss"]
+    assert not report.ok and check.status == "fail"
+    assert (
+        f"not finite in 1 of 32 entries, first dense_1.W[2, 3] = {value}; nor are those of dense_1.b" in check.message
+    )
+
+
 def test_inputs_out_of_scale_fail_the_initial_loss(data: Data) -> None:
     X, y = data
     check = sanity_check(Sequential([Dense(32), ReLU(), Dense(4)], 10, "softmax_cross_entropy"), 100 * X, y)[

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradproof.check.networks import check_model
+from gradproof.check.report import Finding
+from gradproof.check.subject import parameters_not_finite
 from gradproof.check.tensor_report import Verdict
 from gradproof.nn import losses
 from gradproof.nn.model import Sequential
@@ -129,7 +131,8 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
     Parameters
     ----------
     model : Sequential
-        Trained or not: the questions are asked of copies, drawn again from the model's seed, without dropout.
+        Trained or not: the questions are asked of copies, drawn again from the model's seed, without dropout. That
+        its own parameters are finite is asked as well, with the initial loss.
     X : array_like, (m, n_in)
         Inputs, exactly as the model will be given them.
     y : array_like
@@ -158,7 +161,7 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
     targets = np.asarray(y)
     return SanityReport(
         (
-            _initial_loss(fresh, loss, X, targets),
+            _initial_loss(fresh, loss, X, targets, parameters_not_finite(model)),
             _regularization(fresh, X, targets),
             _overfit(fresh, loss, np.asarray(X), targets),
             _inputs_matter(fresh, loss, np.asarray(X), targets),
@@ -167,7 +170,7 @@ def sanity_check(model: Network, X: ArrayLike, y: ArrayLike) -> SanityReport:
     )
 
 
-def _initial_loss(fresh: Network, loss: losses.Loss, X: ArrayLike, y: Array) -> SanityCheck:
+def _initial_loss(fresh: Network, loss: losses.Loss, X: ArrayLike, y: Array, broken: Finding | None) -> SanityCheck:
     value = fresh.loss(X, y, parts=("data",))
     targets = loss.targets(y, len(y), fresh.output_size, fresh.dtype)
     expected = loss.expected_initial(targets, fresh.output_size)
@@ -177,6 +180,8 @@ def _initial_loss(fresh: Network, loss: losses.Loss, X: ArrayLike, y: Array) -> 
     def answer(status: str, comment: str) -> SanityCheck:
         return SanityCheck("initial_loss", status, value, expected, f"{text}: {comment}")
 
+    if broken is not None:
+        return answer("fail", f"that is of a fresh start; {broken.message}")
     if not np.isfinite(value):
         return answer("fail", "normalize the inputs and start with smaller weights")
     if expected == 0:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradproof.check.report import Finding, Verdict
 from gradproof.nn.layers import Layer
 from gradproof.nn.model import Sequential
-from gradproof.nn.network import PARTS
+from gradproof.nn.network import PARTS, Network
 from gradproof.nn.validate import numeric
 
 Array = NDArray[Any]
@@ -117,7 +117,10 @@ class Subject:
         )
 
     def not_finite(self, value: float, gradient: Array) -> tuple[Verdict, Finding] | None:
-        """NaN or infinity in the loss or the gradient at the point itself."""
+        """NaN or infinity in the parameters, or in the loss or the gradient at the point itself."""
+        finding = parameters_not_finite(self.model)
+        if finding is not None:
+            return Verdict.NONFINITE, finding
         finite = np.isfinite(gradient)
         if np.isfinite(value) and finite.all():
             return None
@@ -125,6 +128,24 @@ class Subject:
         where = f"the gradient of {', '.join(bad)}" if bad else "the loss"
         message = f"At this point {where} is NaN or infinite."
         return Verdict.NONFINITE, Finding("nonfinite", bad[0] if bad else None, message)
+
+
+def parameters_not_finite(model: Network) -> Finding | None:
+    """NaN or infinity in theta itself."""
+    finite = np.isfinite(model.theta)
+    if finite.all():
+        return None
+    at = int(np.flatnonzero(~finite)[0])
+    name, index = model.layout.name_of(at)
+    own = model.layout[name]
+    count = own.size - int(finite[own.offset : own.stop].sum())
+    message = (
+        f"{name}: the model's parameters themselves are not finite in {count} of {own.size} entries, first "
+        f"{name}[{', '.join(map(str, index))}] = {model.theta[at]}"
+    )
+    others = [e.name for e in model.layout.slices if e is not own and not finite[e.offset : e.stop].all()]
+    also = f"; nor are those of {', '.join(others)}" if others else ""
+    return Finding("nonfinite", name, f"{message}{also}.", evidence={"indices": [list(index)], "count": count})
 
 
 def has_python(model: Sequential) -> bool:
