@@ -1,4 +1,4 @@
-"""How far rounding moves a backpropagated gradient and the losses of the rows, seen between points close together.
+"""How far rounding moves a backpropagated gradient, and what an operation gives, seen between points close together.
 
 Values at equally spaced points differ by a smooth function, which high differences remove, and by
 rounding, which they leave (ECNoise: Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011).
@@ -22,8 +22,11 @@ Array = NDArray[Any]
 DIRECTIONS: Final = 3  # each to both sides
 # Distance of the points, relative to the parameters: some hundred units of round-off, so that every rounding changes.
 SPACING: Final = {"float32": 2.0**-16, "float64": 2.0**-44}
+LINES: Final = 5
+NEAR: Final = 2.0**-48
+SINGLE: Final = 16.0  # times the noise further away than near by: it is that of float32
 POINTS: Final = 9
-ORDERS: Final = (4, 5, 6, 7)
+ORDERS: Final = (5, 6, 7)
 # A median of six absolute values of a normal distribution is 0.67 of its standard deviation.
 MEDIAN: Final = 0.67
 MARGIN: Final = 16.0  # a bound on rounding, in standard deviations
@@ -71,23 +74,38 @@ def rounding_of(model: Sequential, X: Array, targets: Array, precision: str) -> 
     return np.asarray(MARGIN * own + UNITS * unit * float(np.max(np.abs(gradient), initial=0.0)))
 
 
-def noise_of(probe: Probe, own: slice) -> Array:
-    """Standard deviation of the noise of every row's loss when the parameters `own` are moved.
+def noise_of(probe: Probe, index: int) -> Array:
+    """Standard deviation of the noise of every output of an operation of the network.
 
-    Layers that compute in float32 inside show here; what float64 does is too small to.
+    What it sees is moved relative to itself, so that no number changes its sign, by some units of round-off. Layers
+    that compute in float32 inside do not show there, but further away, in most of their outputs.
     """
-    size = _size(probe.model.theta[own])
+    near = np.max(_levels(probe, index, NEAR), axis=0)
+    wide = np.min(_levels(probe, index, SPACING["float32"]), axis=0)  # a kink beside the point is met on one side
+    size = np.abs(probe.base[index])
+    seen = (wide > 0) & (size > 0)
+    if not seen.any():
+        return near
+    unit = float(np.finfo(np.float64).eps) / 2
+    if float(np.median(wide[seen] / np.maximum(near, unit * size)[seen])) <= SINGLE:
+        return near
+    return np.maximum(np.maximum(near, wide), float(np.median(wide[seen] / size[seen])) * size)
+
+
+def _levels(probe: Probe, index: int, spacing: float) -> Array:
+    """The noise on one side and on the other, (side, row, column): the largest of that on some lines."""
+    x = probe.inputs[index]
     rng = np.random.default_rng(0)
-    levels = []
-    for _ in range(DIRECTIONS):
-        move = SPACING["float32"] * size * rng.choice((-1.0, 1.0), size.size) * rng.uniform(0.5, 1.0, size.size)
-        for side in (1, -1):
+    levels = np.zeros((2, *probe.base[index].shape))
+    for _ in range(LINES):
+        move = spacing * x * rng.choice((-1.0, 1.0), x.shape) * rng.uniform(0.5, 1.0, x.shape)
+        for side, sign in enumerate((1, -1)):
             with np.errstate(all="ignore"):
-                values = np.stack([probe.along(own, side * k * move) for k in range(1, POINTS + 1)])
+                values = probe.behind(index, np.stack([x + sign * k * move for k in range(1, POINTS + 1)]))
                 orders = [np.diff(values, order, axis=0) for order in ORDERS]
                 squares = [np.mean(np.square(d), axis=0) / comb(2 * k, k) for d, k in zip(orders, ORDERS, strict=True)]
-                levels.append(np.sqrt(np.min(squares, axis=0)))
-    return np.asarray(np.nan_to_num(np.median(levels, axis=0), nan=np.inf))
+                levels[side] = np.fmax(levels[side], np.sqrt(np.mean(squares, axis=0)))
+    return levels
 
 
 def _size(theta: Array) -> Array:

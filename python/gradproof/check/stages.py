@@ -1,7 +1,7 @@
-"""The steps of a network run one after the other on batches of which single parameters are moved.
+"""The operations of a network one by one, each as a function of what it sees and of its parameters.
 
-Steps behind the moved parameter see many perturbed batches stacked in one call where they treat the rows one by one; a
-Python layer's promise to do so (``row_independent``) is put to the test first.
+One that treats the rows of a batch by themselves sees many batches stacked in one call; a Python layer's promise to do
+so (``row_independent``) is put to the test first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from gradproof.nn.structure import Node
 Array = NDArray[Any]
 
 MIXING: Final = (Op.BATCH_NORM, Op.DROPOUT)  # what a row becomes depends on the others, or on where it stands
+KINKED: Final = (Op.RELU, Op.LEAKY_RELU, Op.MAXOUT)
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Operations of the core (rows of a plan), or the node of a Python layer."""
+    """An operation of the core (a row of a plan), or the node of a Python layer."""
 
     ops: Array
     scalars: Array
@@ -53,59 +54,50 @@ class Stage:
         return places
 
 
-def stages_of(model: Sequential, *, single: bool = False) -> list[Stage]:
-    """The segments of a model, or with `single` every operation by itself."""
+def stages_of(model: Sequential) -> list[Stage]:
+    """The operations of a model."""
     stages = []
     for segment in model.segments:
-        if not isinstance(segment, Plan):
+        if isinstance(segment, Plan):
+            rows = range(len(segment.ops))
+            stages += [Stage(segment.ops[k : k + 1], segment.scalars[k : k + 1]) for k in rows]
+        else:
             stages.append(Stage(np.empty((0, 6), np.int64), np.empty((0, 2)), segment))
-            continue
-        cuts = range(len(segment.ops)) if single else (0,)
-        width = 1 if single else len(segment.ops)
-        stages += [Stage(segment.ops[k : k + width], segment.scalars[k : k + width]) for k in cuts]
     return stages
 
 
+def activations(model: Sequential, X: Array) -> list[Array]:
+    """What every stage, and the loss, see in the model's own precision."""
+    theta, seen = model.theta.copy(), [X]
+    for stage in stages_of(model):
+        seen.append(_output(model, stage, theta, seen[-1]))
+    return seen
+
+
 class Probe:
-    """Losses per sample of a float64 model with parameters moved.
+    """The stages of a float64 model and the loss behind them, each to be run on its own.
 
     Parameters
     ----------
-    model, X, targets
+    model, targets
         In float64, validated.
-    stages : sequence of Stage
-        See :func:`stages_of`.
-    inputs : sequence of array, optional
-        What every stage, and the loss behind them, is to see at the base point, by constants added to what arrives;
-        by default what arrives.
+    inputs : list of array
+        What every stage, and the loss, see at the base point, in float64. They need not be what the stage before gives
+        to the last digit: in a float32 model they are not.
 
     Attributes
     ----------
-    inputs : list of array
-        What every stage and the loss see at the base point.
-    base : array, (m,)
-        The losses there.
+    stages : list of Stage
+    base : list of array
+        What comes out; of the loss a column, one value per row.
     """
 
-    def __init__(
-        self,
-        model: Sequential,
-        X: Array,
-        targets: Array,
-        stages: Sequence[Stage],
-        inputs: Sequence[Array] | None = None,
-    ) -> None:
-        self.model, self.targets, self.stages, self.m = model, targets, stages, len(X)
+    def __init__(self, model: Sequential, targets: Array, inputs: Sequence[Array]) -> None:
+        self.model, self.targets, self.stages, self.m = model, targets, stages_of(model), len(targets)
+        self.inputs = inputs
         self.theta = model.theta.copy()
-        self._stackable: dict[int, bool] = {}
-        self._offsets: list[Array | None] = [None] * (len(stages) + 1)
-        self.inputs = [X if inputs is None else inputs[0]]
-        for index in range(len(stages)):
-            arriving = self.run(index, self.inputs[index])
-            wanted = arriving if inputs is None else inputs[index + 1]
-            self._offsets[index + 1] = None if wanted is arriving else wanted - arriving
-            self.inputs.append(wanted)
-        self.base = row_losses(model.loss_name, self.inputs[-1], targets)
+        self._stacks: dict[int, bool] = {}
+        self.base = [self.run(index, x) for index, x in enumerate(inputs)]
 
     def owner(self, entry: int) -> int:
         """The stage that a parameter belongs to."""
@@ -114,68 +106,61 @@ class Probe:
                 return index
         raise AssertionError(f"no layer owns parameter {entry}")
 
-    def losses(self, entries: Array, steps: Sequence[float]) -> Array:
-        """(step, entry, sample), one entry moved at a time; all of one tensor."""
-        first = self.owner(int(entries[0]))
-        return np.stack([self._block(first, entries, step) for step in steps])
-
-    def along(self, own: slice, move: Array) -> Array:
-        """The losses with the parameters `own`, of one tensor, moved together."""
-        first = self.owner(own.start)
-        self.theta[own] = self.model.theta[own] + move
-        outputs = [self.run(first, self.inputs[first])]
-        self.theta[own] = self.model.theta[own]
-        return self._finish(first, outputs)[0]
+    def kinked(self, index: int) -> bool:
+        """Whether a stage, or the loss, may have kinks."""
+        if index == len(self.stages):
+            return self.model.loss_name == "hinge"
+        return self.stages[index].node is not None or int(self.stages[index].ops[0, 0]) in KINKED
 
     def run(self, index: int, X: Array) -> Array:
-        """One stage on its own."""
-        stage, model = self.stages[index], self.model
-        if stage.node is not None:
-            return python_layer.forward(stage.node, X, Views(model.layout, self.theta), True)[0]
-        Y = np.empty((len(X), int(stage.ops[-1, 2])))
-        workspace = np.empty(_core.network_workspace_size(stage.ops, len(X)))
-        _core.network_forward(
-            stage.ops,
-            stage.scalars,
-            self.theta,
-            model.buffers,
-            X,
-            Y,
-            workspace,
-            True,
-            model.seed,
-            model.dropout_step,
-        )
-        return Y
+        """One stage; behind the last one the loss, row by row."""
+        if index == len(self.stages):
+            targets = np.concatenate([self.targets] * (len(X) // self.m)) if len(X) != self.m else self.targets
+            return row_losses(self.model.loss_name, X, targets)[:, None]
+        return _output(self.model, self.stages[index], self.theta, X)
 
-    def _block(self, first: int, entries: Array, step: float) -> Array:
-        outputs = []
-        for entry in entries:
-            self.theta[entry] += step
-            outputs.append(self.run(first, self.inputs[first]))
-            self.theta[entry] = self.model.theta[entry]
-        return self._finish(first, outputs)
+    def moved(self, index: int, X: Array, entry: int, step: float) -> tuple[Array, float]:
+        """A stage with one of its parameters moved, and how far it was."""
+        before = self.model.theta[entry]
+        self.theta[entry] = before + step
+        made = float(self.theta[entry] - before)
+        try:
+            return self.run(index, X), made
+        finally:
+            self.theta[entry] = before
 
-    def _finish(self, first: int, outputs: list[Array]) -> Array:
-        """From what leaves stage `first` on, for several batches, to (batch, sample)."""
-        for index in range(first + 1, len(self.stages)):
-            outputs = self._behind(index, self._shifted(index, outputs))
-        scores = np.concatenate(self._shifted(len(self.stages), outputs))
-        targets = np.concatenate([self.targets] * len(outputs))
-        return row_losses(self.model.loss_name, scores, targets).reshape(len(outputs), self.m)
+    def behind(self, index: int, inputs: Array) -> Array:
+        """A stage on many batches (batch, row, column): in one call if it may see them stacked, else one by one."""
+        if len(inputs) > 1 and self._stackable(index):
+            return self.run(index, inputs.reshape(-1, inputs.shape[2])).reshape(len(inputs), self.m, -1)
+        return np.stack([self.run(index, x) for x in inputs])
 
-    def _shifted(self, index: int, outputs: list[Array]) -> list[Array]:
-        offset = self._offsets[index]
-        return outputs if offset is None else [output + offset for output in outputs]
+    def _stackable(self, index: int) -> bool:
+        """Whether rows further down do not depend on those above: on other rows above the batch gives the same."""
+        if index not in self._stacks:
+            x = self.inputs[index]
+            self._stacks[index] = self.row_by_row(index) and bool(
+                np.allclose(
+                    self.run(index, np.concatenate([x / 2, x]))[self.m :],
+                    self.base[index],
+                    rtol=1e-9,
+                    atol=1e-12,
+                    equal_nan=True,
+                )
+            )
+        return self._stacks[index]
 
-    def _behind(self, index: int, inputs: list[Array]) -> list[Array]:
-        """A stage on many perturbed batches: in one call if it may see them stacked, else one after the other."""
-        if len(inputs) > 1 and self._stackable.get(index, self.stages[index].row_by_row):
-            stack = self.run(index, np.concatenate(inputs))
-            outputs = list(stack.reshape(len(inputs), self.m, -1))
-            if index not in self._stackable:  # the last one, alone: rows further down must not depend on those above
-                alone = self.run(index, np.ascontiguousarray(inputs[-1]))
-                self._stackable[index] = bool(np.allclose(alone, outputs[-1], rtol=1e-9, atol=1e-12, equal_nan=True))
-            if self._stackable[index]:
-                return outputs
-        return [self.run(index, np.ascontiguousarray(x)) for x in inputs]
+    def row_by_row(self, index: int) -> bool:
+        """Whether a stage, or the loss, treats every row by itself, or says so."""
+        return index == len(self.stages) or self.stages[index].row_by_row
+
+
+def _output(model: Sequential, stage: Stage, theta: Array, X: Array) -> Array:
+    if stage.node is not None:
+        return python_layer.forward(stage.node, X, Views(model.layout, theta), True)[0]
+    Y = np.empty((len(X), int(stage.ops[-1, 2])), theta.dtype)
+    workspace = np.empty(_core.network_workspace_size(stage.ops, len(X)), theta.dtype)
+    _core.network_forward(
+        stage.ops, stage.scalars, theta, model.buffers, X, Y, workspace, True, model.seed, model.dropout_step
+    )
+    return Y

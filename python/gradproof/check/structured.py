@@ -203,8 +203,8 @@ def measure(
     -----
     Cost: about ``P m (n_next + products of the layers behind)`` multiplications for P parameters; twice that with
     ``central`` (four evaluations per parameter) against ``difference`` (one, and two more where there are kinks).
-    Parameters in front of a Python layer are measured on ordinary forward passes instead, see
-    :mod:`gradproof.check.stacked`. Memory O(P).
+    Parameters in front of a Python layer are measured layer by layer on forward passes instead, see
+    :mod:`gradproof.check.chain`. Memory O(P).
     """
     if dropout == "off":
         model = model.without_dropout()
