@@ -38,6 +38,8 @@ def small() -> gp.Sequential:
         ({"after_steps": (-1,)}, ValueError, "after_steps"),
         ({"after_steps": ()}, ValueError, "after_steps"),
         ({"after_steps": 1.5}, ValueError, "after_steps: got 1.5, expected whole numbers"),
+        ({"after_steps": (0, 10**30)}, ValueError, "after_steps: got .*, expected whole numbers from 0 to 10000000"),
+        ({"after_steps": (1, True)}, ValueError, "after_steps"),
         ({"after_steps": None}, ValueError, "after_steps: got None"),
         ({"step": 0.0, "scheme": "central"}, ValueError, "step"),
         ({"step": float("nan"), "scheme": "central"}, ValueError, "step: got nan"),

@@ -100,6 +100,59 @@ def test_an_interrupt_keeps_what_is_known(batch, monkeypatch):
     assert any("interrupted" in note for note in report.notes)
 
 
+def steps_that(monkeypatch, step):
+    """Training steps that do something else first; how many were made."""
+    made, plain = [], gp.Sequential._gradient_step
+
+    def replaced(self, *arguments):
+        step(len(made))
+        made.append(None)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(gp.Sequential, "_gradient_step", replaced)
+    return made
+
+
+def test_steps_that_time_does_not_allow_are_not_made_and_said(batch, monkeypatch):
+    made = steps_that(monkeypatch, lambda done: None)
+    report = gp.check_model(network(), *batch, after_steps=(0, 10**6, 10**7), max_seconds=0, nearby=True)
+    assert not made and report.verdict == "inconclusive"
+    assert [stage.label for stage in report.stages] == [f"after {k} steps" for k in (0, 10**6, 10**7)]
+    assert all(stage.notes[0] == "Not reached: max_seconds=0 is used up." for stage in report.stages[1:])
+    assert report.stages[-1].notes[-1] == "No nearby point was checked." and not report.stages[-1].checked
+    assert "Not reached" in str(gp.check_model(network(), *batch, after_steps=5, max_seconds=0))
+
+
+def test_time_that_runs_out_between_steps_ends_them(batch, monkeypatch):
+    clock = portions.time.monotonic()
+    monkeypatch.setattr(portions.time, "monotonic", lambda: clock)
+
+    def step(done):
+        nonlocal clock
+        clock += 1.0
+
+    made = steps_that(monkeypatch, step)
+    report = gp.check_model(network(), *batch, after_steps=(0, 50), max_seconds=10)
+    assert [stage.verdict for stage in report.stages] == ["pass", "inconclusive"] and len(made) == 10
+    assert "Not reached: max_seconds=10 is used up." in str(report)
+    assert gp.check_model(network(), *batch, after_steps=(0, 5), max_seconds=10).ok
+
+
+def test_an_interrupt_between_steps_keeps_what_is_known(batch, monkeypatch):
+    def step(done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    steps_that(monkeypatch, step)
+    model = network()
+    before = model.theta.copy()
+    report = gp.check_model(model, *batch, after_steps=(0, 2, 5, 9))
+    assert [stage.verdict for stage in report.stages] == ["pass", "pass", "inconclusive", "inconclusive"]
+    assert report.stages[0].checked == report.stages[1].checked == model.theta.size
+    assert all(stage.notes == ["Not reached: interrupted."] for stage in report.stages[2:])
+    assert np.array_equal(model.theta, before)
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_workers_give_the_numbers_of_one_pass(batch, backend, monkeypatch):
     pytest.importorskip("joblib", reason="sharing out needs joblib")

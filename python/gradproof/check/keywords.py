@@ -14,6 +14,7 @@ from gradproof.nn.validate import flag
 from gradproof.nn.validate import whole as whole_number
 
 Method = Literal["auto", "exhaustive", "projected"]
+MOST_STEPS: Final = 10**7  # of after_steps: minutes, with the smallest of networks
 METHODS: Final = ("auto", "exhaustive", "projected")
 
 
@@ -64,6 +65,7 @@ def parts(value: Sequence[str]) -> tuple[str, ...]:
 def step_counts(after_steps: Sequence[int] | int) -> list[int]:
     """Numbers of training steps, ascending, each once."""
     counts = list(after_steps) if isinstance(after_steps, Iterable) else [after_steps]
-    if not counts or any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 0 for c in counts):
-        raise ValueError(f"after_steps: got {shown(after_steps)}, expected whole numbers >= 0")
-    return sorted({int(count) for count in counts})
+    whole = [count for count in counts if isinstance(count, (int, np.integer)) and not isinstance(count, bool)]
+    if not counts or len(whole) < len(counts) or not 0 <= min(whole) <= max(whole) <= MOST_STEPS:
+        raise ValueError(f"after_steps: got {shown(after_steps)}, expected whole numbers from 0 to {MOST_STEPS}")
+    return sorted({int(count) for count in whole})

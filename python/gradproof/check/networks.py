@@ -16,7 +16,7 @@ from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
 from gradproof.check.measurement import Measurement
 from gradproof.check.penalty import measure_penalty
-from gradproof.check.points import burn_in, nearby_point
+from gradproof.check.points import burn_in, nearby_point, unreached
 from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
@@ -62,7 +62,8 @@ def check_model(
         A batch, as for ``model.loss_and_gradient``. A few rows are enough and fastest.
     after_steps : int or sequence of int
         Check after so many steps of plain gradient descent on this batch, on a copy: mistakes that vanish near the
-        initial weights show after some steps. ``report.stages`` holds one report for each.
+        initial weights show after some steps. ``report.stages`` holds one report for each; a stage that the budget of
+        time, or Ctrl-C, leaves no room to get to is ``inconclusive`` and says so.
     parts : sequence of {"data", "regularization"}
         Terms of the cost. With both, each is also checked apart (``report.parts``), because a large penalty hides
         mistakes in the data part.
@@ -136,22 +137,23 @@ def check_model(
 
     reports, done = [], 0
     for count in counts:
-        if terms.stopped == INTERRUPTED:
-            break
-        if count > done:
-            subject = subject.copy() if subject is model else subject
-            burn_in(subject, X, y, count - done)
-            done = count
-        reports.append(check(subject, "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"))
+        label = "" if counts == [0] else f"after {count} step{'s' * (count != 1)}"
+        subject = subject.copy() if subject is model and count else subject
+        reached = count == done or burn_in(subject, X, y, count - done, terms)
+        done = count
+        reports.append(check(subject, label) if reached else unreached(model, label, terms))
     wanted = nearby or (nearby is None and gradient is None and has_python(model))
-    if wanted and terms.stopped != INTERRUPTED:
+    if wanted and terms.stopped:
+        reports[-1].notes.append("No nearby point was checked.")
+    elif wanted:
         elsewhere = nearby_point(subject, X, y, rng)
         there = None if elsewhere is None else check(elsewhere, "at a nearby point")
         if there is not None and there.mismatched:
             reports.append(there)
             reports[0].label = reports[0].label or "at the point"
         elif there is not None and there.checked:
-            reports[-1].notes.append("Nothing is wrong at a generic nearby point either.")
+            far = f", as far as it was checked: {terms.stopped}" if terms.stopped else ""
+            reports[-1].notes.append(f"Nothing is wrong at a generic nearby point either{far}.")
     if len(reports) == 1:
         return reports[0]
     shown = next((report for report in reports if not report.ok), reports[-1])

@@ -62,6 +62,8 @@ class Terms:
     def spent(self, evaluations: int) -> bool:
         """Account for so many evaluations. Whether the budget is used up."""
         self._spent += evaluations
+        if self.stopped == INTERRUPTED:
+            return True
         if self.max_evaluations is not None and self._spent >= self.max_evaluations:
             self.stopped = f"max_evaluations={self.max_evaluations} is used up"
         elif self.max_seconds is not None and time.monotonic() - self._started >= self.max_seconds:
