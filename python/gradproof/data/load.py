@@ -184,7 +184,7 @@ def load_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
             raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}")
         return arrays[X], arrays[y]
 
-    arrays = _whole(path, read, f"an archive of np.savez with the arrays {X} and {y}")
+    arrays = _whole(path, read, f"an archive of np.savez with the arrays {X:.80} and {y:.80}")
     try:
         return samples(*arrays)
     except (ValueError, TypeError) as error:
