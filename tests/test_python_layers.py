@@ -208,6 +208,34 @@ def test_the_branch_beyond_a_kink_is_wrong_however_near(side, distance):
     assert report.verdict == "fail" and report.culprits
 
 
+# ---- edges of a domain, buffers ----
+class Logarithm(gp.Layer):
+    """``log(x + edge)``; raises where there is none. It gives its one buffer for every shape, again and again."""
+
+    row_independent = True
+
+    def __init__(self, edge: float, factor: float = 1.0) -> None:
+        self.edge, self.factor, self.buffers = edge, factor, {}
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        if np.any(x <= -self.edge):
+            raise ValueError("no logarithm of negative numbers")
+        out = self.buffers.setdefault((x.shape, x.dtype), np.empty_like(x))
+        return np.log(x + self.edge, out=out), x
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return self.factor * dy / (cache + self.edge), {}
+
+
+@pytest.mark.parametrize("beyond", [1e-2, 1e-5])
+def test_a_layer_that_raises_beside_the_point_is_at_the_edge_of_its_domain(beyond):
+    X, y = batch(0)
+    dense = gp.kernels.dense_forward(X, network([gp.Dense(4)], loss="mse").parameters["dense_0.W"].copy())
+    for factor, verdict in ((1.0, "pass"), (1.001, "fail")):
+        layer = Logarithm(beyond - float(dense.min()), factor)
+        assert gp.check_model(network([gp.Dense(4), layer, gp.Dense(3)]), X, y).verdict == verdict
+
+
 # ---- float32 inside ----
 @pytest.mark.parametrize("cast_input", [False, True])
 @pytest.mark.parametrize("seed", range(4))

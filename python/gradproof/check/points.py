@@ -24,8 +24,11 @@ def nearby_point(model: Sequential, X: ArrayLike, y: ArrayLike, rng: np.random.G
         moved = model.copy()
         moved.theta[...] = (model.theta + reach * moves).astype(model.dtype)
         with np.errstate(all="ignore"):
-            if np.isfinite(moved.loss(X, y)):
-                return moved
+            try:
+                if np.isfinite(moved.loss(X, y)):
+                    return moved
+            except Exception:  # a layer's own: beyond the edge of its domain
+                continue
     return None
 
 

@@ -125,30 +125,39 @@ class Probe:
         self.theta[entry] = before + step
         made = float(self.theta[entry] - before)
         try:
-            return self.run(index, X), made
+            return self._tried(index, X), made
         finally:
             self.theta[entry] = before
 
     def behind(self, index: int, inputs: Array) -> Array:
         """A stage on many batches (batch, row, column): in one call if it may see them stacked, else one by one."""
         if len(inputs) > 1 and self._stackable(index):
-            return self.run(index, inputs.reshape(-1, inputs.shape[2])).reshape(len(inputs), self.m, -1)
-        return np.stack([self.run(index, x) for x in inputs])
+            try:
+                return self.run(index, inputs.reshape(-1, inputs.shape[2])).reshape(len(inputs), self.m, -1)
+            except Exception:  # one of them is beyond the edge of its domain
+                pass
+        return np.stack([self._tried(index, x) for x in inputs])
+
+    def _tried(self, index: int, X: Array) -> Array:
+        """A stage beside the base point: NaN where it raises, which is beyond the edge of its domain."""
+        try:
+            return self.run(index, X)
+        except Exception:
+            return np.full_like(self.base[index], np.nan)
 
     def _stackable(self, index: int) -> bool:
         """Whether rows further down do not depend on those above: on other rows above the batch gives the same."""
         if index not in self._stacks:
-            x = self.inputs[index]
-            self._stacks[index] = self.row_by_row(index) and bool(
-                np.allclose(
-                    self.run(index, np.concatenate([x / 2, x]))[self.m :],
-                    self.base[index],
-                    rtol=1e-9,
-                    atol=1e-12,
-                    equal_nan=True,
-                )
-            )
+            self._stacks[index] = self.row_by_row(index) and self._alone(index)
         return self._stacks[index]
+
+    def _alone(self, index: int) -> bool:
+        x = self.inputs[index]
+        try:
+            stacked = self.run(index, np.concatenate([x / 2, x]))[self.m :]
+        except Exception:  # half of it is beyond the edge of its domain
+            return False
+        return bool(np.allclose(stacked, self.base[index], rtol=1e-9, atol=1e-12, equal_nan=True))
 
     def row_by_row(self, index: int) -> bool:
         """Whether a stage, or the loss, treats every row by itself, or says so."""
@@ -157,7 +166,9 @@ class Probe:
 
 def _output(model: Sequential, stage: Stage, theta: Array, X: Array) -> Array:
     if stage.node is not None:
-        return python_layer.forward(stage.node, X, Views(model.layout, theta), True)[0]
+        return python_layer.forward(stage.node, X, Views(model.layout, theta), True)[
+            0
+        ].copy()  # it may reuse its buffer
     Y = np.empty((len(X), int(stage.ops[-1, 2])), theta.dtype)
     workspace = np.empty(_core.network_workspace_size(stage.ops, len(X)), theta.dtype)
     _core.network_forward(

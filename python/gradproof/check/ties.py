@@ -61,7 +61,7 @@ def _way(probe: Probe, index: int) -> Array:
 
 def _bent(probe: Probe, index: int, move: Array) -> Array:
     here, values = probe.base[index], probe.inputs[index]
-    up, down = probe.run(index, values + move), probe.run(index, values - move)
+    up, down = probe.behind(index, np.stack([values + move, values - move]))
     first = np.abs(up - here) + np.abs(here - down)
     rounding = ROUNDING * float(np.finfo(np.float64).eps) * np.abs(here)
     return np.asarray(np.abs(up + down - 2 * here) > BENT * first + rounding)
