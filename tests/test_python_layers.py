@@ -212,8 +212,6 @@ def test_the_branch_beyond_a_kink_is_wrong_however_near(side, distance):
 class Logarithm(gp.Layer):
     """``log(x + edge)``; raises where there is none. It gives its one buffer for every shape, again and again."""
 
-    row_independent = True
-
     def __init__(self, edge: float, factor: float = 1.0) -> None:
         self.edge, self.factor, self.buffers = edge, factor, {}
 
