@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradproof._config import config
 from gradproof.check import keywords
+from gradproof.check.apart import told_apart
 from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
 from gradproof.check.measurement import Measurement
@@ -21,7 +22,7 @@ from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
 from gradproof.check.selection import Comparisons, doubtful, entries_of
-from gradproof.check.settled import Settled, by_twin, natural_loss
+from gradproof.check.settled import Settled, by_twin, natural_slope
 from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
 from gradproof.check.tensor_report import Status
@@ -200,6 +201,7 @@ class _Check:
         self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
         self.natural = 0.0  # ... and of what size it is where nothing is learned
+        self.with_twin = np.zeros(model.layout.size, bool)  # parameters that can be measured in float64 as well
         self.settled: Settled | None = None  # what the twin says
         self.notes: list[str] = []
         self.findings = self.subject.findings
@@ -208,7 +210,9 @@ class _Check:
         model = self.model
         with self.subject.unchanged():
             point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
-        self.value, self.natural = point.value, natural_loss(point)
+        self.value, self.natural = point.value, natural_slope(point)
+        if model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None and "data" in self.parts:
+            self.with_twin[point.first :] = True
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
         tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
@@ -230,12 +234,11 @@ class _Check:
                     measured = self._reconsidered(measured, point, wrong[:0], more)
                     tensors, reports = self._compare(measured)
             comparisons = [tensors, *(report.tensors for report in reports.values())]
-            single = model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None
-            if verdict is None and single and "data" in measured and doubtful(comparisons):
+            if verdict is None and self.with_twin.any() and doubtful(comparisons):
                 self._by_twin(measured, point, comparisons)
                 tensors, reports = self._compare(measured)
         if verdict is None:
-            self.findings += [*self._findings(tensors), *_hidden(tensors, reports)]
+            self.findings += told_apart(self._findings(tensors), tensors, reports)
             if "data" in self.parts:
                 verdict = self._guard(point)
             if point.first:
@@ -374,18 +377,6 @@ class _Check:
         )
         self.findings.insert(0, Finding("unknown", name, message, 0.5))
         return Verdict.INCONCLUSIVE
-
-
-def _hidden(tensors: Mapping[str, TensorReport], parts: Mapping[str, GradientReport]) -> Iterator[Finding]:
-    """What is wrong in one part of the cost, and would pass by the courses' measure in the sum of all."""
-    for part, report in parts.items():
-        others = " and ".join(label for label in parts if label != part)
-        for finding in report.findings:
-            name = finding.tensor
-            if name not in report.culprits or (tensors[name].mismatched and tensors[name].relative_error >= 1e-7):
-                continue
-            message = f"{finding.message} Seen in the {part} part alone; in the whole gradient the {others} hides it."
-            yield Finding(finding.cause, name, message, finding.confidence, finding.evidence)
 
 
 def _environment(seed: int) -> dict[str, Any]:

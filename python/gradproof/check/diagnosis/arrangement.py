@@ -44,7 +44,7 @@ def _explains(
 def _swapped(t: Tensor, others: Sequence[Tensor]) -> Iterator[Explanation]:
     norm = float(np.linalg.norm(t.a))
     for other in others:
-        if other is t or not other.whole or other.a.size != t.a.size or not other.known.all():
+        if other is t or not (other.is_wrong and other.whole) or other.a.size != t.a.size or not other.known.all():
             continue
         if abs(float(np.linalg.norm(other.n)) - norm) <= 1e-3 * norm:
             n, u = other.n.reshape(t.shape), other.u.reshape(t.shape)
