@@ -62,6 +62,26 @@ def ill_conditioned(seed: int) -> tuple[gp.Sequential, Any, Any]:
     return model, rng.normal(size=(8, 8)), rng.integers(0, 4, 8)
 
 
+@pytest.mark.parametrize("hidden", [[], [gp.Dense(6), gp.LeakyReLU(0.1)]])
+@pytest.mark.parametrize("size", [1e3, 1e6])  # scores of 1e12: beyond, float64 has no digits left
+@pytest.mark.parametrize("spoiled", [-1.0, 0.0, 2.0])
+def test_large_losses_hide_no_gradient(hidden: list[Any], size: float, spoiled: float, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(5, 4)), np.array([0, 1, 2, 0, 1])
+    for of_weights in (True, False):
+        model = gp.Sequential([*hidden, gp.Dense(3)], 4, "softmax_cross_entropy", dtype=dtype, seed=0)
+        batch = X if of_weights else X * size
+        if of_weights:
+            model.theta[...] *= size
+        assert gp.check_model(model, batch, y).verdict == "pass"
+        for entry in model.layout.slices:
+            wrong = model.loss_and_gradient(batch, y)[1].copy()
+            wrong[entry.offset : entry.stop] *= spoiled
+            report = gp.check_model(model, batch, y, gradient=wrong)
+            assert report.verdict == "fail"
+            assert report.culprits == [entry.name]
+
+
 @pytest.mark.parametrize("scheme", ["difference", "tangent"])
 def test_what_float32_does_not_see_float64_settles(scheme: Any) -> None:
     for seed in range(25):

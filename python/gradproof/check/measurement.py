@@ -118,7 +118,12 @@ class Measurement:
         )
 
     def judge(
-        self, analytic: Array, tensors: Sequence[slice], scale: float, rtol: float | None = None, natural: float = 0.0
+        self,
+        analytic: Array,
+        tensors: Sequence[slice],
+        scale: float | Array,
+        rtol: float | None = None,
+        natural: float = 0.0,
     ) -> tuple[Array, Array]:
         """Compare a gradient with what was measured.
 
@@ -128,12 +133,12 @@ class Measurement:
             The gradient under test.
         tensors : sequence of slice
             Where each tensor lies: small entries are small beside the others of their tensor.
-        scale : float
-            Size of the largest entries of the whole gradient.
+        scale : float, or float64 array
+            Size of the largest entries of the whole gradient: far smaller ones need not be known.
         rtol : float, optional
             Relative errors up to this are accepted as well.
         natural : float
-            What `scale` would be elsewhere: at a minimum of the loss all of the gradient may be rounding.
+            What the largest would be elsewhere: at a minimum of the loss all of the gradient may be rounding.
 
         Returns
         -------
@@ -180,11 +185,17 @@ class Measurement:
         return np.where(self.kink, np.clip(analytic, *self._sides), self.numeric) if self.kink.any() else self.numeric
 
     def _coarse(
-        self, analytic: Array, apart: Array, tensors: Sequence[slice], scale: float, entry: float, natural: float
+        self,
+        analytic: Array,
+        apart: Array,
+        tensors: Sequence[slice],
+        scale: float | Array,
+        entry: float,
+        natural: float,
     ) -> Array | None:
         """Where the uncertainty is too large to tell; None for nowhere."""
         _, typical, largest = COARSE
-        if self.uncertainty is self.rounding and not (apart > largest * max(scale, natural)).any():
+        if self.uncertainty is self.rounding and not (apart > largest * np.maximum(scale, natural)).any():
             return None
         doubt = np.where(apart > largest * natural, apart, 0.0)
         with np.errstate(invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,9 @@ from gradproof.nn.model import Sequential
 Array = NDArray[Any]
 
 MARGIN: Final = 8.0  # how much more than the largest rounding seen in a tensor an entry of it may be off
+# Other implementations round otherwise, and where scores are large by far more. But what is off by so much more than
+# the rounding seen, and by half of the largest entry of its tensor, is wrong, whatever it comes from.
+EXCESS: Final = (64.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _settle(point: Point, scheme: Scheme, measured: Measurement, blind: Array) -
     Returns
     -------
     measured : Measurement
-        With the twin's numbers; its uncertainty is still that of float32.
+        With the twin's numbers; its uncertainty is that of float32, but not above `EXCESS`.
     settled : Settled
     """
     model = point.model
@@ -90,16 +93,23 @@ def _settle(point: Point, scheme: Scheme, measured: Measurement, blind: Array) -
     rounded = Sequential.loss_and_gradient(model, point.X, point.targets, parts=("data",))[1].astype(np.float64)
     model.gradient[...] = kept
     expected, radius = rounded - exact, np.full(model.layout.size, -1.0)
+    limit = np.full(model.layout.size, np.inf)
     for own in whole[1:]:
-        allowed = MARGIN * float(np.max(np.abs(expected[own])))
-        if allowed <= COARSE[0] * float(np.max(np.abs(exact[own]))):
+        seen, most = float(np.max(np.abs(expected[own]))), float(np.max(np.abs(exact[own])))
+        allowed = MARGIN * seen
+        limit[own] = max(EXCESS[0] * seen, EXCESS[1] * most)
+        if allowed <= COARSE[0] * most:
             expected[own], radius[own] = 0.0, allowed
         else:
             radius[own] = COARSE[0] * np.abs(rounded[own])
     apart = np.abs(exact[blind] - there.numeric)
     trusted = apart <= np.minimum(there.uncertainty, np.maximum(radius[blind], COARSE[0] * np.abs(exact[blind])))
     radius[blind] = np.where(trusted, radius[blind] + apart, -1.0)
-    return measured.updated(blind, there.widened(measured[blind])), Settled(expected, radius)
+    there = there.widened(measured[blind])
+    bounded = np.minimum(there.uncertainty, limit[blind] + apart)
+    uncertainty = np.where(trusted, bounded, there.uncertainty)
+    there = replace(there, uncertainty=uncertainty, rounding=uncertainty)  # of float32
+    return measured.updated(blind, there), Settled(expected, radius)
 
 
 def _twin(point: Point) -> tuple[Sequential, Array, Array]:
@@ -108,11 +118,10 @@ def _twin(point: Point) -> tuple[Sequential, Array, Array]:
     return point.model.astype("float64"), point.X.astype(np.float64), targets
 
 
-def natural_loss(point: Point) -> float:
-    """Of what size the loss is where nothing is learned: entries that are nothing beside it are rounding."""
+def natural_slope(point: Point) -> float:
+    """Of what size its slope is where nothing is learned: entries that are nothing beside it are rounding."""
     if point.model.loss_name != "mse":
         return 1.0
     values = np.concatenate([point.scores.ravel(), point.targets.ravel()]).astype(np.float64)
     largest = float(np.max(np.abs(values), initial=0.0))
-    with np.errstate(over="ignore"):
-        return largest * largest * float(np.mean(np.square(values / largest))) if largest else 0.0
+    return largest * float(np.mean(np.square(values / largest))) ** 0.5 if largest else 0.0
