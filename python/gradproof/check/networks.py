@@ -22,7 +22,7 @@ from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
 from gradproof.check.reconsider import reconsidered
 from gradproof.check.report import Finding, GradientReport, TensorReport, Verdict
 from gradproof.check.selection import Comparisons, doubtful, entries_of
-from gradproof.check.settled import Settled, by_twin, natural_loss
+from gradproof.check.settled import Settled, by_twin, natural_slope
 from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
 from gradproof.check.tensor_report import Status
@@ -201,6 +201,7 @@ class _Check:
         self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
         self.natural = 0.0  # ... and of what size it is where nothing is learned
+        self.with_twin = np.zeros(model.layout.size, bool)  # parameters that can be measured in float64 as well
         self.settled: Settled | None = None  # what the twin says
         self.notes: list[str] = []
         self.findings = self.subject.findings
@@ -209,7 +210,9 @@ class _Check:
         model = self.model
         with self.subject.unchanged():
             point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
-        self.value, self.natural = point.value, natural_loss(point)
+        self.value, self.natural = point.value, natural_slope(point)
+        if model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None and "data" in self.parts:
+            self.with_twin[point.first :] = True
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
         tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
@@ -231,8 +234,7 @@ class _Check:
                     measured = self._reconsidered(measured, point, wrong[:0], more)
                     tensors, reports = self._compare(measured)
             comparisons = [tensors, *(report.tensors for report in reports.values())]
-            single = model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None
-            if verdict is None and single and "data" in measured and doubtful(comparisons):
+            if verdict is None and self.with_twin.any() and doubtful(comparisons):
                 self._by_twin(measured, point, comparisons)
                 tensors, reports = self._compare(measured)
         if verdict is None:
@@ -271,8 +273,9 @@ class _Check:
         return self._tensors(self.analytic, total), {part: self._part(part, apart[part]) for part in apart}
 
     def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
-        # Beside a loss of size J and parameters of size 1, derivatives of a millionth of J count as small.
-        scale = float(np.max(np.abs(measured.numeric), initial=abs(self.value)))
+        largest = float(np.max(np.abs(measured.numeric), initial=0.0))
+        # Where there is a twin, it has the last word on entries that are nothing beside those of other tensors.
+        scale = np.where(self.with_twin, 0.0, largest) if self.with_twin.any() else largest
         slices = self.model.layout.slices
         a = analytic.astype(np.float64)
         where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
