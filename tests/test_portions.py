@@ -74,6 +74,26 @@ def test_a_budget_of_evaluations_leaves_the_rest_unchecked(batch):
     assert gp.check_model(model, *batch, max_evaluations=10**6).ok
 
 
+@pytest.mark.parametrize("budget", [0, 1, 10, 100, 300])
+@pytest.mark.parametrize("scheme", ["difference", "tangent", "central", "forward"])
+def test_no_more_is_evaluated_than_the_budget_and_the_rest_of_a_portion(batch, scheme, budget):
+    report = gp.check_model(network(l2=0.1), *batch, scheme=scheme, max_evaluations=budget)
+    rest = max(4, budget // portions.PIECES)
+    assert min(budget, 1) * max(1, budget - rest) <= report.evaluations <= budget + min(budget, 1) * rest
+    assert report.checked and report.parts["data"].checked or not budget
+    assert report.parts["regularization"].evaluations == 0  # it is in closed form
+
+
+def test_a_budget_that_is_just_enough_is_not_used_up(batch):
+    model = network(l2=0.1)
+    assert gp.check_model(model, *batch, max_evaluations=model.theta.size).ok
+
+
+def test_behind_a_python_layer_the_smallest_budget_checks_something(batch):
+    report = gp.check_model(network(middle=[Slope()]), *batch, max_evaluations=10, nearby=False)
+    assert report.tensors["maxout_0.b"].checked and report.tensors["dense_1.b"].checked
+
+
 def test_a_mistake_within_the_budget_is_still_a_failure(batch):
     model = network()
     wrong = model.loss_and_gradient(*batch)[1]

@@ -83,7 +83,9 @@ def check_model(
         Also check at one generic point nearby, where mistakes that vanish at scales of 1 and shifts of 0 show. By
         default where a layer is written in Python.
     max_evaluations : int, optional
-        Budget of evaluations of the loss, a moved parameter counting as one; what is left is ``unchecked``.
+        Budget of evaluations of the data loss, a moved parameter counting as one; what is left is ``unchecked``. The
+        last ones measured may take it a sixteenth beyond, a layer written in Python by what measuring that one takes at
+        once, and looking again at what is found wrong is not part of it.
     max_seconds : float, optional
         Budget of time.
     seed : int

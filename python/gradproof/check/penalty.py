@@ -21,7 +21,7 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
 
     ``difference`` and ``tangent`` take the limit of ``(w + h)^2 - w^2 = h (2w + h)`` and of ``|w + h| - |w|`` over h;
     with a step, the quotients themselves. ``central`` and ``forward`` subtract values of the whole penalty in the
-    precision of the model, as the textbook does.
+    precision of the model, as the textbook does. None of it evaluates the loss, or counts as that.
 
     Parameters
     ----------
@@ -45,15 +45,14 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
         moved = np.where(np.abs(weights) > np.abs(h), np.sign(weights) * h, np.abs(weights + h) - np.abs(weights))
         return np.asarray(np.where(regularized, l2 / 2 * h * (2 * weights + h) + l1 * moved, 0.0))
 
-    count = int(np.count_nonzero(regularized))
     kink = regularized & (weights == 0) & (l1 > 0)
     if scheme in PROPAGATED:
         if step is None:
             middle = np.where(regularized, l2 * weights + l1 * np.sign(weights), 0.0)
             sides = np.where(kink, l1, 0.0)
-            return Measurement(middle, rounding, rounding, kink, middle - sides, middle + sides, middle, 2 * count)
+            return Measurement(middle, rounding, rounding, kink, middle - sides, middle + sides, middle, 0)
         right, left = change(np.full(weights.shape, step)) / step, change(np.full(weights.shape, -step)) / -step
-        return Measurement.smooth((left + right) / 2, rounding + np.abs(right - left), rounding, 2 * count)
+        return Measurement.smooth((left + right) / 2, rounding + np.abs(right - left), rounding, 0)
 
     h = TEXTBOOK_STEP[scheme, model.dtype.name] if step is None else step
     total = np.sum(l2 / 2 * np.square(weights[regularized])) + l1 * np.sum(np.abs(weights[regularized]))
@@ -65,4 +64,4 @@ def measure_penalty(model: Sequential, rows: int, scheme: Scheme, step: float | 
         scheme, h, nodes, values, 4 * precision * total
     )
     uncertainty = np.where(regularized, uncertainty + rounding, 0.0)
-    return Measurement(numeric, uncertainty, rounding, bend, left, right, recorded, 4 * count)
+    return Measurement(numeric, uncertainty, rounding, bend, left, right, recorded, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,9 @@ WORK: Final = 1e9  # multiplications of a portion: a few hundredths of a second
 LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, and tells how far it is
 ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
 STACKED: Final = 64  # entries of a portion in front of a Python layer
+PIECES: Final = 16  # a portion spends about this part of a budget of evaluations at most, or is a single entry
+EACH: Final = {"difference": 3, "tangent": 1, "central": 4, "forward": 4}  # evaluations that an entry takes at most
+EACH_AHEAD: Final = 12  # ... and usually in front of a Python layer
 INTERRUPTED: Final = "interrupted"  # why a check stopped
 
 
@@ -83,7 +86,7 @@ def measure_portions(point: Point, scheme: Scheme, step: float | None, terms: Te
     size = point.model.layout.size
     if not terms.asked and not point.first and sum(_costs(point)) < LONG:
         return _at_once(point, scheme, step, terms)
-    portions = list(_portions(point, terms.max_evaluations))
+    portions = list(islice(_portions(point, scheme, terms.max_evaluations), terms.max_evaluations))
     places: list[Array] = [np.empty(0, np.int64)]
     parts: list[Measurement] = [Measurement.smooth(np.empty(0), np.empty(0), np.empty(0), 0)]
     try:
@@ -148,19 +151,30 @@ def _shard(
     return [measure_at(point, scheme, step, entries) for entries in portions]
 
 
-def _portions(point: Point, max_evaluations: int | None) -> Iterator[Array]:
+def _portions(point: Point, scheme: Scheme, max_evaluations: int | None) -> Iterator[Array]:
     """Indices into theta, ascending in each portion: some columns of every layer before more of any."""
-    ops = _rows(point)
-    most = point.model.layout.size if max_evaluations is None else max_evaluations // (len(ops) + 1)
-    ahead = np.arange(point.first)
-    layers: list[list[Array]] = [[ahead[at : at + STACKED] for at in range(0, len(ahead), STACKED)]]
-    for cost, op in zip(_costs(point), ops, strict=True):
-        rows = int(op[1]) if op[0] == Op.DENSE else 1
-        columns = int(op[2])
-        width = max(1, min(int(WORK * columns / max(cost, 1.0)), most // (rows + 1), columns))
-        layers.append([_columns(op, rows, at, min(at + width, columns)) for at in range(0, columns, width)])
+
+    def most(each: int) -> int:
+        """Entries of a portion."""
+        return point.model.layout.size if max_evaluations is None else max(1, max_evaluations // (PIECES * each))
+
+    layers = [_of_op(op, cost, most(EACH[scheme])) for cost, op in zip(_costs(point), _rows(point), strict=True)]
+    layers.append(_cut(np.arange(point.first), min(STACKED, most(EACH_AHEAD))))  # the first of these costs most
     for together in zip_longest(*layers):
-        yield from (entries for entries in together if entries is not None and entries.size)
+        yield from (entries for entries in together if entries is not None)
+
+
+def _of_op(op: Array, cost: float, most: int) -> Iterator[Array]:
+    """The portions of one op: some columns each; of a column that is too much its end, with the bias, comes first."""
+    rows = int(op[1]) if op[0] == Op.DENSE else 1
+    columns = int(op[2])
+    width = max(1, min(int(WORK * columns / max(cost, 1.0)), most // (rows + 1), columns))
+    for at in range(0, columns, width):
+        yield from reversed(list(_cut(_columns(op, rows, at, min(at + width, columns)), most)))
+
+
+def _cut(entries: Array, most: int) -> Iterator[Array]:
+    return (entries[at : at + most] for at in range(0, len(entries), most))
 
 
 def _columns(op: Array, rows: int, begin: int, end: int) -> Array:
