@@ -341,3 +341,17 @@ def test_the_sign_of_some_columns_is_a_sign(rng):
     finding = only({"z": rng.normal(size=(6, 2))}, {"z": n}, z=n * [1, -1])
     assert finding.cause == "sign" and "(-1 where it is wrong)" in finding.message
     assert only({"z": rng.normal(size=(6, 2))}, {"z": n}, z=n * [1, 3]).cause == "indexing"
+
+
+@pytest.mark.parametrize("relative", [1e-6, 1e-3, 0.5])
+def test_one_wrong_entry_in_front_of_a_norm_is_neither_a_mask_nor_a_derivative(relative):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(5, 4)), rng.integers(0, 3, 5)
+    for seed in range(4):
+        layers = [gp.Dense(6), gp.BatchNorm(), gp.Tanh(), gp.Dense(3)]
+        model = gp.Sequential(layers, 4, "softmax_cross_entropy", dtype="float64", seed=seed)
+        gradient = model.loss_and_gradient(X, y)[1].copy()
+        gradient[np.argmax(np.abs(gradient[: model.layout["dense_0.W"].stop]))] *= 1 + relative
+        report = gp.check_model(model, X, y, gradient=gradient)
+        assert report.culprits == ["dense_0.W"]
+        assert report.findings[0].cause in ("indexing", "precision")

@@ -105,13 +105,21 @@ def assign(cases: Sequence[Case]) -> None:
                 flow, scaled = common, _nearest([case for case in here if _matches(case, common)])
                 scaled.role = "flow"
         if lost is None and not any(proofs[len(known) :]):
-            unexplained = [case for case in here if case.tensor.is_wrong and case.factor is None]
+            unexplained = [c for c in here if c.tensor.is_wrong and c.factor is None and not _lone_entry(c)]
             # A tensor that is right clears its layer; but of a layer in which two go wrong it is on another branch.
             if unexplained and (not any(known) or len(unexplained) > 1):
                 lost = _nearest(unexplained)
         for case in here:
             _assign_one(case, flow, lost, scaled, proofs[len(known) :] if lost in here else proofs)
     _join_branches(cases)
+
+
+def _lone_entry(case: Case) -> bool:
+    """Whether one entry of a matrix is wrong and its column is right otherwise: then so is what flows back to it."""
+    t = case.tensor
+    if not t.whole or t.a.ndim < 2 or np.count_nonzero(t.wrong) != 1:
+        return False
+    return bool(t.clear[(..., np.argwhere(t.wrong)[0][-1])].any())
 
 
 def _assign_one(case: Case, flow: float, lost: Case | None, scaled: Case | None, proofs: Sequence[float]) -> None:
