@@ -169,3 +169,12 @@ def test_a_layer_in_float32_hides_no_mistake_of_a_few_percent(seed):
         return g
 
     assert gp.check_gradients(loss, wrong, params, progress=False).culprits == ["x"]
+
+
+@pytest.mark.parametrize("others", [[1e10, 0.0], [-1 + 1e-6, 0.0, 1e10], [0.5]])
+@pytest.mark.parametrize("power", range(2, 14))
+def test_an_edge_of_the_domain_beside_numbers_of_other_scales_accuses_nobody(power: int, others: list[float]) -> None:
+    """Lines on which the loss is curved at every spacing: what high differences leave of that is no noise."""
+    x = np.array([-1 + 10.0**-power, *others])
+    report = gp.check_gradients(lambda p: float(np.log1p(p).sum()), lambda p: 1 / (1 + p), x, progress=False)
+    assert report.verdict in ("pass", "inconclusive")

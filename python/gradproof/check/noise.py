@@ -155,9 +155,16 @@ def _at_scales(line: Line, macro: Table, single: bool, quiet: float, side: float
             macro.level if macro.state == "ok" else max(macro.level, _quantised(line, micro, BETWEEN[::-2])[0])
         ), "noise"
     if micro.state == "curved":
-        finest = line.table(42, side)
+        near = micro
+        for p in FINEST:  # of what is curved still, the nearest has the least to do with curvature
+            finest = line.table(p, side)
+            if finest is None or finest.state == "flat":
+                break
+            near = finest
+            if finest.state == "ok":
+                break
         wide = 0.0 if macro.state == "curved" or oscillates else macro.level
-        return max(wide, finest.level if finest is not None and finest.state == "ok" else micro.level), "noise"
+        return max(wide, near.level), "noise"
     structured = macro.level > 8 * micro.level and (micro.level <= quiet * 4 or macro.level > 1000 * micro.level)
     if macro.state == "curved" or structured:
         again = line.table(MICRO, side)
