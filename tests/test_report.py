@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gradproof as gp
 from gradproof.check.errors import (
     Norms,
     RelativeError,
@@ -338,3 +339,12 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Any, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match="no folder"):
         report().to_json(tmp_path / "missing" / "report.json")
+
+
+@pytest.mark.parametrize(("k", "error"), [(-1, ValueError), (1.5, TypeError), ("3", TypeError)])
+def test_how_many_worst_entries_is_a_number_of_them(k, error):
+    report = gp.check_gradients(lambda x: float(x @ x), lambda x: 2 * x, np.ones(3))
+    for one in (report, *report.tensors.values()):
+        assert len(one.worst(0)) == 0
+        with pytest.raises(error, match="k: got"):
+            one.worst(k)

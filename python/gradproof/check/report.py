@@ -19,6 +19,7 @@ from gradproof.check.base_report import BaseReport
 from gradproof.check.errors import Norms, RelativeError
 from gradproof.check.render.files import jsonable, write_text
 from gradproof.check.tensor_report import STATUS, EntryReport, Status, TensorReport, Verdict
+from gradproof.nn.validate import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -228,7 +229,8 @@ class GradientReport(BaseReport):
         return _largest([tensor.detectable for tensor in self.tensors.values()])
 
     def worst(self, k: int = 5) -> list[tuple[str, EntryReport]]:
-        """The `k` worst entries of all tensors with the tensors' names, wrong ones first."""
+        """The `k` worst entries of all tensors with the tensors' names, wrong ones first; see `TensorReport.worst`."""
+        k = whole(k, "k", 0, 2**63 - 1)
         entries = [(name, entry) for name, tensor in self.tensors.items() for entry in tensor.worst(k)]
         return sorted(entries, key=lambda item: (item[1].status not in WRONG, -_excess(item[1])))[:k]
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gradproof._cached import cached_property
 from gradproof.check.errors import FloatArray, Norms, RelativeError, entry_relative_errors, max_relative_error
+from gradproof.nn.validate import whole
 
 # Entries below this fraction of the tensor's root mean square do not count for `detectable`.
 NEGLIGIBLE = 1e-3
@@ -286,7 +287,13 @@ class TensorReport:
         """The `k` worst checked entries: wrong ones first, then by distance in units of the uncertainty.
 
         Equal distances are ordered by relative error.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `k` is not a whole number >= 0.
         """
+        k = whole(k, "k", 0, 2**63 - 1)
         if self.excess is None or self.status is None or self.analytic is None or self.numeric is None:
             return list(self._entries[:k])
         status, excess = self.status.ravel(), np.nan_to_num(self.excess.ravel(), nan=math.inf)
