@@ -26,6 +26,7 @@ from gradproof.nn.structure import AnyLayer
 Array = NDArray[Any]
 
 PARTS = ("data", "regularization")
+_ANY_PART = f"any of {', '.join(map(repr, PARTS))}"  # in words; made once, as every call of a loss may need it
 
 
 class Network(State):
@@ -248,10 +249,10 @@ class Network(State):
     def _checked(
         self, X: Any, y: Any, rows: int | None, parts: Sequence[str]
     ) -> tuple[Array, Array, int, tuple[str, ...]]:
-        chosen = validate.names(parts, "parts", f"any of {', '.join(map(repr, PARTS))}")
+        chosen = validate.names(parts, "parts", _ANY_PART)
         unknown = [part for part in chosen if part not in PARTS]
         if unknown:
-            raise ValueError(f"parts: got {shown(unknown[0])}, expected any of {', '.join(map(repr, PARTS))}")
+            raise ValueError(f"parts: got {shown(unknown[0])}, expected {_ANY_PART}")
         batch = self._inputs(X)
         rows = len(batch) if rows is None else validate.whole(rows, "rows", 1, 2**63 - 1)
         return batch, self._targets(y, len(batch)), rows, chosen
