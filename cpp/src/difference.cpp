@@ -82,6 +82,7 @@ class StructuredPass {
     std::vector<std::uint8_t> active;  // seeds
     std::vector<RowLanes> left;
     std::vector<T> panel, next;     // (widest, lanes)
+    std::vector<T> direction;       // (scores)
     std::vector<double> losses;     // (lanes)
     typename Propagation<T>::Beside beside;
     typename LossDifference<T>::Beside beside_loss;
@@ -233,14 +234,18 @@ class StructuredPass {
     for (const RowLanes& run : scratch.left) {
       if (run.begin < end && run.end > begin) lanes.append(run.sample, std::min(run.end, end) - std::max(run.begin, begin));
     }
+    scratch.losses.resize(static_cast<std::size_t>(count));
+    if (const T* direction = direction_of(way, scratch)) {
+      const bool tangent = scheme_ == Scheme::tangent;
+      return loss_.along(tangent, lanes, scratch.column.data() + begin, direction, scratch.losses.data(), scratch.beside_loss);
+    }
+
     const std::size_t capacity = static_cast<std::size_t>(count * widest_ + LossDifference<T>::beyond);
     if (scratch.panel.size() < capacity) {
       scratch.panel.resize(capacity);
       scratch.next.resize(capacity);
     }
     scratch.beside.resize(count);
-    scratch.losses.resize(static_cast<std::size_t>(count));
-
     std::size_t k = spread(way, scratch.column.data() + begin, scratch);
     while (k < plan.size()) {
       const Op& op = plan[k];
@@ -261,6 +266,19 @@ class StructuredPass {
       });
     }
     loss_.lanes(scheme_, lanes, scratch.panel.data(), scratch.losses.data(), scratch.beside_loss);
+  }
+
+  // Along which direction the changed column moves the scores, where it does no more than that; else null.
+  const T* direction_of(const Way& way, Scratch& scratch) const {
+    const Plan& plan = point_.plan;
+    if (scheme_ == Scheme::loss || point_.targets.loss != Loss::softmax_cross_entropy) return nullptr;
+    if (way.spread == plan.size()) {
+      fill(scratch.direction, plan.back().n_out, T(0))[way.at] = 1;
+      return scratch.direction.data();
+    }
+    const Op& op = plan[way.spread];
+    if (op.kind != Kind::dense || way.spread + 1 < plan.size()) return nullptr;
+    return point_.theta + op.weight + way.at * op.n_out;
   }
 
   // Fills the panel with what the changed column, start (lanes), makes of all features: behind op `spread` if that is dense,

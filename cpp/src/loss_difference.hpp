@@ -47,6 +47,7 @@ class LossDifference {
   struct Beside {
     std::vector<T> sum, own, row, reach;
     std::vector<T> base[3];
+    std::vector<RowLanes> far;  // single lanes
   };
 
   // The panel is read in whole vectors: up to so many numbers behind its end.
@@ -57,31 +58,56 @@ class LossDifference {
   void lanes(Scheme scheme, const Lanes& lanes, const T* panel, double* change, Beside& beside) const {
     const Index stride = lanes.count();
     const bool tangent = scheme == Scheme::tangent, entropy = targets_.loss == Loss::softmax_cross_entropy;
-    bool near = scheme != Scheme::loss;
-    if (near) {
-      if (entropy) {
-        cross_entropy(tangent, lanes, panel, beside);
-      } else {
-        side_by_side(tangent, lanes, panel, beside);
+    const auto scores = [panel, stride](Index c, Index lane) { return panel[c * stride + lane]; };
+    if (scheme == Scheme::loss) {
+      for (const RowLanes& run : lanes.runs()) {
+        for (Index l = run.begin; l < run.end; ++l) change[l] = value(run.sample, row(scores, l, beside));
       }
-      std::copy(beside.sum.begin(), beside.sum.begin() + stride, change);
-      const double parts = has_labels(targets_.loss) ? 1 : static_cast<double>(n_);  // the mean is over all elements
-      for (Index l = 0; parts > 1 && l < stride; ++l) change[l] /= parts;
-      near = tangent || (entropy ? all_tiny(beside.reach.data(), stride, limit()) : all_tiny(panel, n_ * stride, limit()));
+      return;
     }
-    if (near) return;
-    beside.row.resize(static_cast<std::size_t>(n_));
-    T* row = beside.row.data();
+    if (entropy) {
+      cross_entropy(tangent, lanes, panel, beside);
+    } else {
+      side_by_side(tangent, lanes, panel, beside);
+    }
+    std::copy(beside.sum.begin(), beside.sum.begin() + stride, change);
+    const double parts = has_labels(targets_.loss) ? 1 : static_cast<double>(n_);  // the mean is over all elements
+    for (Index l = 0; parts > 1 && l < stride; ++l) change[l] /= parts;
+    if (tangent || (entropy ? all_tiny(beside.reach.data(), stride, limit()) : all_tiny(panel, n_ * stride, limit()))) return;
+    far(lanes, scores, change, beside, [&](Index l) {
+      return entropy ? beside.reach[static_cast<std::size_t>(l)] < limit() : all_tiny(row(scores, l, beside), n_, limit());
+    });
+  }
+
+  // The same for scores that all lanes move along one direction (n), by start (lanes), without a panel. For the cross entropy
+  // only, which is then a parabola of each row of the batch; not for the loss itself.
+  void along(bool tangent, const Lanes& lanes, const T* start, const T* direction, double* change, Beside& beside) const {
+    T reach = 0;
+    for (Index c = 0; c < n_; ++c) reach += std::abs(direction[c]);
+    int exponent;  // squares of the direction might overflow
+    std::frexp(reach, &exponent);
+    const T size = std::ldexp(T(1), exponent), scale = std::ldexp(T(1), -exponent);
+    const T half = tangent ? T(0) : T(0.5);
     for (const RowLanes& run : lanes.runs()) {
+      const T* p = fact_.data() + run.sample * n_;
+      const T own = direction[targets_.labels[run.sample]];
+      T slope = 0, bend = 0;
+      for (Index c = 0; c < n_; ++c) {
+        const T off = scale * (direction[c] - own);
+        slope += p[c] * off;
+        bend += p[c] * off * off;
+      }
+#pragma omp simd
       for (Index l = run.begin; l < run.end; ++l) {
-        for (Index c = 0; c < n_; ++c) row[c] = panel[c * stride + l];
-        if (scheme == Scheme::loss) {
-          change[l] = value(run.sample, row);
-        } else if (entropy ? !all_tiny(&beside.reach[static_cast<std::size_t>(l)], 1, limit()) : !all_tiny(row, n_, limit())) {
-          change[l] = by_itself(run.sample, row);
-        }
+        const T d = size * start[l], sum = d * (slope + half * bend * d);
+        change[l] = static_cast<double>(sum - half * sum * sum);  // log1p
       }
     }
+    const auto near = [&](Index l) { return std::abs(start[l]) * reach < limit(); };
+    Index others = 0;
+    for (Index l = 0; l < lanes.count(); ++l) others += near(l) ? 0 : 1;
+    if (tangent || others == 0) return;
+    far(lanes, [&](Index c, Index l) { return start[l] * direction[c]; }, change, beside, near);
   }
 
  private:
@@ -166,21 +192,65 @@ class LossDifference {
     });
   }
 
-  // A row whose changes are large.
-  double by_itself(Index s, T* d) const {
-    if (targets_.loss == Loss::softmax_cross_entropy) {
-      const T* p = fact_.data() + s * n_;
-      const T own = d[targets_.labels[s]];
-      T sum = 0, largest = 0;
-#pragma omp simd reduction(+ : sum) reduction(max : largest)
-      for (Index c = 0; c < n_; ++c) {
-        largest = d[c] - own > largest ? d[c] - own : largest;
-        sum += p[c] * math::expm1(d[c] - own);
+  // Lanes that are not near, by themselves.
+  template <class Scores, class Near>
+  void far(const Lanes& lanes, const Scores& scores, double* change, Beside& beside, const Near& near) const {
+    beside.far.clear();
+    for (const RowLanes& run : lanes.runs()) {
+      for (Index l = run.begin; l < run.end; ++l) {
+        if (near(l)) continue;
+        change[l] = std::numeric_limits<double>::quiet_NaN();
+        beside.far.push_back({run.sample, l, l + 1});
       }
-      if (largest <= 1 && sum > T(-0.5)) return static_cast<double>(math::log1p(sum));
     }
-    for (Index c = 0; c < n_; ++c) d[c] += scores_[s * n_ + c];
-    return value(s, d) - value(s, scores_ + s * n_);
+    if (targets_.loss == Loss::softmax_cross_entropy) far_entropy(scores, change, beside);
+    for (const RowLanes& one : beside.far) {
+      if (!std::isnan(change[one.begin])) continue;
+      T* d = row(scores, one.begin, beside);
+      for (Index c = 0; c < n_; ++c) d[c] += scores_[one.sample * n_ + c];
+      change[one.begin] = value(one.sample, d) - value(one.sample, scores_ + one.sample * n_);
+    }
+  }
+
+  // The cross entropy of far lanes by its form, where that holds; some side by side.
+  template <class Scores>
+  void far_entropy(const Scores& scores, double* change, const Beside& beside) const {
+    constexpr Index width = beyond;
+    const Index count = static_cast<Index>(beside.far.size());
+    for (Index first = 0; first < count; first += width) {
+      const T* p[width];
+      Index lane[width];
+      T own[width], sum[width] = {}, largest[width] = {};
+      for (Index i = 0; i < width; ++i) {
+        const RowLanes& one = beside.far[static_cast<std::size_t>(std::min(first + i, count - 1))];
+        lane[i] = one.begin;
+        p[i] = fact_.data() + one.sample * n_;
+        own[i] = scores(targets_.labels[one.sample], one.begin);
+      }
+      for (Index c = 0; c < n_; ++c) {
+        T d[width], probability[width];
+        for (Index i = 0; i < width; ++i) {
+          d[i] = scores(c, lane[i]) - own[i];
+          probability[i] = p[i][c];
+        }
+#pragma omp simd
+        for (Index i = 0; i < width; ++i) {
+          largest[i] = d[i] > largest[i] ? d[i] : largest[i];
+          sum[i] += probability[i] * math::expm1(d[i]);
+        }
+      }
+      for (Index i = 0; i < std::min(width, count - first); ++i) {
+        if (largest[i] <= 1 && sum[i] > T(-0.5)) change[lane[i]] = static_cast<double>(math::log1p(sum[i]));
+      }
+    }
+  }
+
+  // The scores of one lane, next to each other.
+  template <class Scores>
+  T* row(const Scores& scores, Index lane, Beside& beside) const {
+    beside.row.resize(static_cast<std::size_t>(n_));
+    for (Index c = 0; c < n_; ++c) beside.row[static_cast<std::size_t>(c)] = scores(c, lane);
+    return beside.row.data();
   }
 
   // The loss of row s of the batch with these scores.
