@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 
@@ -37,5 +39,5 @@ def test_a_wrong_loop_is_seen_at_a_minimum_too(monkeypatch: pytest.MonkeyPatch, 
     model.theta[...] = [*w, 0]
     run = Point.run
     monkeypatch.setattr(Point, "run", lambda *arguments: 1.1 * run(*arguments))
-    entries, wrong = guard.guard(Point(model, X, (X @ w)[:, None]), rng)
+    entries, wrong = guard.guard(Point(model, X, (X @ w)[:, None]), Random(0))
     assert len(entries) == 7 and len(wrong) >= 6  # in float32 the bias, which is 0, moves too little

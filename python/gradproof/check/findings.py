@@ -94,6 +94,8 @@ def _kinks(tensor: TensorReport) -> Finding:
 def _is_vacuous(tensor: TensorReport) -> bool:
     if tensor.analytic is None or tensor.numeric is None or not tensor.size or tensor.matched < tensor.size:
         return False
+    if tensor.analytic.item(0):  # as nearly always, and quicker to see
+        return False
     return not tensor.analytic.any() and tensor.uncertainty is not None and not tensor.numeric.any()
 
 

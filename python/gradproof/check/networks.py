@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from gradproof.check.selection import Comparisons, doubtful, entries_of
 from gradproof.check.settled import Settled, by_twin, natural_slope
 from gradproof.check.structured import PROPAGATED, SCHEMES, Dropout, Point, Scheme
 from gradproof.check.subject import INQUIRIES, REPEATS, Subject, flat, has_python
-from gradproof.check.tensor_report import Status
+from gradproof.check.tensor_report import MATCH, Status, all_match
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS
 from gradproof.nn.validate import real
@@ -132,11 +133,11 @@ def check_model(
         )
         raise ValueError(f"{other} when a gradient is given")
     subject = model.without_dropout() if dropout == "off" else model
-    rng = np.random.default_rng(seed)
+    random = Random(seed)
     terms = Terms(max_evaluations, max_seconds, progress, backend, n_jobs)
 
     def check(subject: Sequential, label: str) -> GradientReport:
-        return _Check(subject, X, y, chosen, scheme, step, rtol, gradient, rng, terms).report(label, seed)
+        return _Check(subject, X, y, chosen, scheme, step, rtol, gradient, random, terms).report(label, seed)
 
     reports, done = [], 0
     for count in counts:
@@ -149,7 +150,7 @@ def check_model(
     if wanted and terms.stopped:
         reports[-1].notes.append("No nearby point was checked.")
     elif wanted:
-        elsewhere = nearby_point(subject, X, y, rng)
+        elsewhere = nearby_point(subject, X, y, np.random.default_rng(seed))
         there = None if elsewhere is None else check(elsewhere, "at a nearby point")
         if there is not None and there.mismatched:
             reports.append(there)
@@ -188,12 +189,12 @@ class _Check:
         step: float | None,
         rtol: float | None,
         gradient: ArrayLike | None,
-        rng: np.random.Generator,
+        random: Random,
         terms: Terms,
     ) -> None:
         self.started = time.perf_counter()
         self.subject = Subject(model, X, y)
-        self.model, self.X, self.y, self.rtol, self.rng = model, X, y, rtol, rng
+        self.model, self.X, self.y, self.rtol, self.random = model, X, y, rtol, random
         self.scheme, self.step, self.terms = scheme, step, terms
         self.skipped: Array | None = None  # parameters that the terms left no room for
         penalized = model.l1 > 0 or model.l2 > 0
@@ -275,7 +276,7 @@ class _Check:
         return self._tensors(self.analytic, total), {part: self._part(part, apart[part]) for part in apart}
 
     def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
-        largest = float(np.max(np.abs(measured.numeric), initial=0.0))
+        largest = float(np.abs(measured.numeric).max(initial=0.0))
         # Where there is a twin, it has the last word on entries that are nothing beside those of other tensors.
         scale = np.where(self.with_twin, 0.0, largest) if self.with_twin.any() else largest
         slices = self.model.layout.slices
@@ -289,9 +290,13 @@ class _Check:
             status[self.skipped] = Status.UNCHECKED
             numeric, uncertainty = (np.where(self.skipped, np.nan, values) for values in (numeric, uncertainty))
         tensors = {}
+        right = bool((status == MATCH).all())  # as nearly always, and quickest to see at once
         for entry in slices:
             own = slice(entry.offset, entry.stop)
-            tensor = TensorReport(entry.name, entry.shape, a[own], numeric[own], uncertainty[own], status[own])
+            counts = all_match(entry.size) if right else None
+            tensor = TensorReport(
+                entry.name, entry.shape, a[own], numeric[own], uncertainty[own], status[own], counts=counts
+            )
             tensors[entry.name] = tensor
             if self.skipped is not None and tensor.checked < tensor.size and not tensor.mismatched:
                 tensor.__dict__["verdict"] = Verdict.INCONCLUSIVE
@@ -366,7 +371,7 @@ class _Check:
         return Verdict.NONDETERMINISTIC
 
     def _guard(self, point: Point) -> Verdict | None:
-        entries, wrong = guard(point, self.rng)
+        entries, wrong = guard(point, self.random)
         if not wrong.size:
             if entries.size:
                 self.notes.append(

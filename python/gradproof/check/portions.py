@@ -26,7 +26,6 @@ Array = NDArray[Any]
 
 WORK: Final = 1e9  # multiplications of a portion: a few hundredths of a second
 LONG: Final = 6e10  # a few seconds: from here on a check goes by portions unasked, and tells how far it is
-ROW: Final = 20.0  # cost of a changed row by itself, in multiplications
 STACKED: Final = 64  # entries of a portion in front of a Python layer
 PIECES: Final = 16  # a portion spends about this part of a budget of evaluations at most, or is a single entry
 EACH: Final = {"difference": 3, "tangent": 1, "central": 4, "forward": 4}  # evaluations that an entry takes at most
@@ -192,16 +191,6 @@ def _rows(point: Point) -> list[Array]:
 
 
 def _costs(point: Point) -> list[float]:
-    """Multiplications of the structured loop for each op with parameters: rows, and the products behind the second."""
+    """Multiplications of the structured loop for each op with parameters."""
     segment = point.model.segments[-1]
-    if not isinstance(segment, Plan):
-        return []
-    ops: list[list[int]] = segment.ops.tolist()
-    behind = [ops[-1][2]] * 3  # of a row from an op on, the last op first
-    costs = []
-    for kind, n_in, n_out, weight, *_ in reversed(ops):
-        rows = n_in + 1 if kind == Op.DENSE else 2
-        if weight >= 0:
-            costs.append(rows * n_out * len(point.X) * (ROW + behind[-3]))
-        behind.append(behind[-1] + (n_in * n_out if kind == Op.DENSE else n_in))
-    return costs[::-1]
+    return [cost * len(point.X) for cost in segment.loop_costs] if isinstance(segment, Plan) else []

@@ -68,8 +68,7 @@ class Point:
         self.salvages = self.interrupted = False
         self._arguments: CoreArguments | None = None
         if isinstance(segment, Plan):
-            names = [node.path(name) for node in segment.nodes for name in node.shapes]
-            self.first = min((model.layout[name].offset for name in names), default=self.first)
+            self.first = model.layout.size if segment.first is None else segment.first
             X_last, workspace = self.tape[-1]
             if careful:
                 _core.careful_forward(

@@ -98,6 +98,8 @@ class TensorReport:
         Gradient under test, measured gradient and uncertainty, of this shape or flat; NaN where not checked.
     status : uint8 array, optional
         A `Status` code per entry.
+    counts : tuple of int, optional
+        How often each `Status` occurs, if that is known.
     detectable : float, optional
         Replaces the derived value of the attribute of this name.
     verdict : Verdict, optional
@@ -118,6 +120,7 @@ class TensorReport:
         uncertainty: FloatArray | None = None,
         status: npt.NDArray[np.uint8] | None = None,
         *,
+        counts: tuple[int, ...] | None = None,
         detectable: float | None = None,
         verdict: Verdict | None = None,
     ) -> None:
@@ -129,6 +132,8 @@ class TensorReport:
         self.status = None if status is None else status.reshape(self.shape)
         self._entries: tuple[EntryReport, ...] = ()
         # An instance's value hides the cached_property of the same name.
+        if counts is not None:
+            self.__dict__["_counts"] = counts
         if detectable is not None:
             self.__dict__["detectable"] = detectable
         if verdict is not None:
@@ -162,15 +167,15 @@ class TensorReport:
         entries : sequence of EntryReport
             The entries that were measured one by one, for `worst`.
         """
-        self = cls(name, shape, detectable=detectable, verdict=verdict)
-        self._entries = tuple(entries)
         counts = {
             Status.MATCH: matched,
             Status.MISMATCH: mismatched,
             Status.KINK: kinks,
             Status.UNRESOLVED: unresolved,
         }
-        self.__dict__["_counts"] = tuple(counts.get(status, 0) for status in Status)
+        known = tuple(counts.get(status, 0) for status in Status)
+        self = cls(name, shape, counts=known, detectable=detectable, verdict=verdict)
+        self._entries = tuple(entries)
         self.__dict__["relative_error"] = RelativeError(relative_error)
         self.__dict__["max_relative_error"] = RelativeError(max_relative_error, "cs231n")
         return self
@@ -184,8 +189,6 @@ class TensorReport:
     def _counts(self) -> tuple[int, ...]:
         if self.status is None:
             return (self.size,) + (0,) * (len(Status) - 1)
-        if np.count_nonzero(self.status == MATCH) == self.status.size:  # as nearly always, and quicker to see
-            return (0, self.status.size) + (0,) * (len(Status) - 2)
         return tuple(np.bincount(self.status.ravel(), minlength=len(Status)).tolist())
 
     @property
@@ -340,6 +343,11 @@ class TensorReport:
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"
         return f"<TensorReport {self.name} {shape}: {self.verdict}, relative error {self.relative_error:.1e}>"
+
+
+def all_match(size: int) -> tuple[int, ...]:
+    """The counts of a tensor without any other status."""
+    return (0, size) + (0,) * (len(Status) - 2)
 
 
 def _largest(candidates: npt.NDArray[np.intp], excess: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:

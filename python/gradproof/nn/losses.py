@@ -18,6 +18,8 @@ from gradproof.nn.layers import Sigmoid, Softmax
 
 Array = NDArray[Any]
 
+_LABELS = np.dtype(np.int64)
+
 
 class Loss:
     """What a model needs to know about its loss beyond the kernel."""
@@ -73,7 +75,7 @@ class _Multiclass(Loss):
         if outside.any():
             first = int(np.argmax(outside))
             raise ValueError(f"y: y[{first}] is {labels[first]}, expected labels from 0 to {n_out - 1}")
-        return np.require(labels, np.int64, ["C", "A"])
+        return validate.stored(labels, _LABELS)
 
     def predict(self, scores: Array) -> Array:
         return np.argmax(scores, axis=1)

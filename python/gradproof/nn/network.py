@@ -83,7 +83,7 @@ class Network(State):
         dropout masks stay as they are. Arguments and errors are those of :meth:`loss`.
         """
         batch, targets, rows, chosen = self._checked(X, y, rows, parts)
-        gradient = np.zeros_like(self._theta)
+        gradient = np.zeros(self._theta.size, self._dtype)
         value, tape = self._differentiate(batch, targets, rows, chosen, gradient)
         self._release(tape)
         self._gradient[...] = gradient

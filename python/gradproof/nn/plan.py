@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._cached import cached_property
 from gradproof.nn.layers import (
     BatchNorm,
     BuiltIn,
@@ -39,6 +40,9 @@ class Op(IntEnum):
     DROPOUT = 8
 
 
+CHANGED_ROW = 20.0  # what one costs by itself, in multiplications
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A run of built-in layers as data.
@@ -61,6 +65,26 @@ class Plan:
     @property
     def n_out(self) -> int:
         return self.nodes[-1].n_out
+
+    @cached_property
+    def first(self) -> int | None:
+        """Offset in theta of its first parameter, if it has any."""
+        offsets = self.ops[:, 3:5]
+        return int(offsets[offsets >= 0].min()) if (offsets >= 0).any() else None
+
+    @cached_property
+    def loop_costs(self) -> tuple[float, ...]:
+        """Multiplications of the structured loop for each op with parameters, per row of a batch: those of a changed
+        row, and of the products behind the second."""
+        ops: list[list[int]] = self.ops.tolist()
+        behind = [ops[-1][2]] * 3  # of a row from an op on, the last op first
+        costs = []
+        for kind, n_in, n_out, weight, *_ in reversed(ops):
+            rows = n_in + 1 if kind == Op.DENSE else 2
+            if weight >= 0:
+                costs.append(rows * n_out * (CHANGED_ROW + behind[-3]))
+            behind.append(behind[-1] + (n_in * n_out if kind == Op.DENSE else n_in))
+        return tuple(costs[::-1])
 
 
 Segment: TypeAlias = Plan | Node

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradproof.nn.layers import Layer
 from gradproof.nn.layout import Views
-from gradproof.nn.structure import Node, writes_named
+from gradproof.nn.structure import Node, blamed, writes_named
 
 Array = NDArray[Any]
 
@@ -22,6 +22,11 @@ def forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Ar
     TypeError, ValueError
         Naming the layer and what it returned, if that is no pair or not such an array.
     """
+    with blamed(node.layer, node.index, node.name, "forward", x):
+        return _forward(node, x, parameters, training)
+
+
+def _forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Array, Any]:
     with writes_named(node.name, "forward"):
         returned = _layer(node).forward(_read_only(x), _own(node, parameters), training)
     if not (isinstance(returned, tuple) and len(returned) == 2):
@@ -32,6 +37,11 @@ def forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Ar
 
 def backward(node: Node, dy: Array, cache: Any, parameters: Views, gradient: Views) -> Array:
     """Add the layer's parameter gradients to `gradient`, and return ``dx`` of shape (m, n_in)."""
+    with blamed(node.layer, node.index, node.name, "backward", dy):
+        return _backward(node, dy, cache, parameters, gradient)
+
+
+def _backward(node: Node, dy: Array, cache: Any, parameters: Views, gradient: Views) -> Array:
     with writes_named(node.name, "backward"):
         returned = _layer(node).backward(dy, cache, _own(node, parameters))
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -127,9 +128,11 @@ def resolve(
         else:
             if n_in > widest_python_input:
                 raise ValueError(f"layers[{index}] ({name}): got {n_in} inputs, expected at most {widest_python_input}")
-            values = _build(layer, name, n_in, _rng(seed, stream))
+            with blamed(layer, index, name):
+                values = _build(layer, name, n_in, _rng(seed, stream))
+                n_out = _probe(layer, name, n_in, values)
             built.update({f"{name}.{key}": value for key, value in values.items()})
-            shapes, n_out = {key: value.shape for key, value in values.items()}, _probe(layer, name, n_in, values)
+            shapes = {key: value.shape for key, value in values.items()}
         widest = max([n_out, *(shape[-1] for shape in shapes.values() if shape)])
         if widest > WIDEST:
             raise ValueError(f"layers[{index}] ({name}): got {widest} values per row, expected at most {WIDEST}")
@@ -205,6 +208,24 @@ def _build(layer: Layer, name: str, n_in: int, rng: np.random.Generator) -> dict
     for array in arrays.values():
         array.setflags(write=False)
     return arrays
+
+
+@contextmanager
+def blamed(
+    layer: AnyLayer, index: int, name: str, method: str = "", given: NDArray[Any] | None = None
+) -> Iterator[None]:
+    """Around the methods of a Python layer: what they raise goes on as it is, with a note of which layer it was."""
+    try:
+        yield
+    except Exception as error:
+        what = f"{method} of " if method else ""
+        note = f"Raised by {what}layers[{index}] ({name}), a {type(layer).__qualname__}"
+        note += "." if given is None else f", for {given.dtype} of shape {given.shape}."
+        if sys.version_info >= (3, 11):
+            error.add_note(note)
+        elif len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (f"{error.args[0]}\n{note}",)
+        raise
 
 
 @contextmanager

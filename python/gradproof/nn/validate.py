@@ -130,10 +130,17 @@ def whole_array(value: Any, name: str) -> None:
         raise ValueError(f"{name}: got a masked array with missing values, expected none missing")
 
 
+def stored(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in C order, aligned and of this dtype; what is too large for it becomes infinite."""
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype, ["C", "A"])
+
+
 def finite(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     """The array in C order, aligned and of the model's dtype; NaN and infinity are refused with their position."""
-    with np.errstate(over="ignore"):
-        converted = np.require(array, dtype, ["C", "A"])
+    converted = stored(array, dtype)
     good = np.isfinite(converted)
     if not good.all():
         position = tuple(int(i) for i in np.argwhere(~good)[0])
