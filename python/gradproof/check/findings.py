@@ -40,10 +40,11 @@ def findings_of(
         The whole gradient under test, if `tensors` hold some entries of it only.
     """
     findings: list[Finding] = []
-    if any(tensor.mismatched for tensor in tensors):
+    wrong = [tensor for tensor in tensors if tensor.mismatched]
+    if wrong:
         findings = _mistakes(tensors, parameters, places or {}, laboratory, gradients)
-    told = {finding.tensor for finding in findings}
-    findings += [_plain(tensor) for tensor in tensors if tensor.mismatched and tensor.name not in told]
+        told = {finding.tensor for finding in findings}
+        findings += [_plain(tensor) for tensor in wrong if tensor.name not in told]
     findings += [_kinks(tensor) for tensor in tensors if tensor.kinks and not tensor.mismatched]
     return findings + [_vacuous(tensor) for tensor in tensors if _is_vacuous(tensor)]
 

@@ -218,9 +218,10 @@ class _Check:
             self.with_twin[point.first :] = True
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
-        tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
         reports: dict[str, GradientReport] = {}
-        if verdict is None:
+        if verdict is not None:
+            tensors = {entry.name: TensorReport(entry.name, entry.shape) for entry in model.layout.slices}
+        else:
             measured = {part: self._measure(part, point) for part in self.parts}
             tensors, reports = self._compare(measured)
             comparisons = [tensors, *(report.tensors for report in reports.values())]
