@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from typing import Any
 
 import numpy as np
@@ -208,6 +210,18 @@ def test_the_branch_beyond_a_kink_is_wrong_however_near(side, distance):
     assert report.verdict == "fail" and report.culprits
 
 
+@pytest.mark.parametrize("distance", [10.0 ** -(k / 2) for k in range(18, 23)])
+def test_a_thousandth_too_much_is_found_however_near_the_kinks(distance):
+    """Rounding of the gradient is seen between points beside this one; the kinks between these are no rounding."""
+    for wrong, verdict in ((1.0, "pass"), (1.001, "fail")):
+        for sign in (-1, 1):
+            X, y = batch(4)
+            model = network([gp.Dense(4), Rectifier(0.1, 0.1, wrong), gp.Dense(5), LEAKY, gp.Dense(3)], seed=4)
+            W, b = model.parameters["dense_0.W"].copy(), model.parameters["dense_0.b"]
+            b[...] = sign * distance * np.array([1, 2, 3, 4]) - gp.kernels.dense_forward(X, W, np.zeros(4))[0]
+            assert gp.check_model(model, X, y, nearby=False).verdict == verdict
+
+
 # ---- edges of a domain, buffers ----
 class Logarithm(gp.Layer):
     """``log(x + edge)``; raises where there is none. It gives its one buffer for every shape, again and again."""
@@ -300,3 +314,41 @@ def test_a_layer_that_writes_into_what_it_may_only_read_is_named(method, sized):
 
     with pytest.raises(ValueError, match=rf"writing_0: {method} writes into an array .* read-only\); work on a copy"):
         use()
+
+
+# ---- raising ----
+class Raising(gp.Layer):
+    """``tanh``; one of its methods raises, or gives another shape."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def build(self, n_in, rng):
+        return [][1] if self.method == "build" else {}
+
+    def forward(self, x, parameters, training):
+        if self.method == "forward" and len(x) > 2:  # not yet where its width is found out
+            return {}["scale"]
+        return (x[:, :2] if self.method == "shape" else np.tanh(x)), x
+
+    def backward(self, dy, cache, parameters):
+        return (1 / 0 if self.method == "backward" else dy / np.cosh(cache) ** 2), {}
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "where"),
+    [
+        ("build", IndexError, r"layers\[1\] \(raising_0\), a Raising\."),
+        ("forward", KeyError, r"forward of layers\[1\] \(raising_0\), a Raising, for float64 of shape \(8, 5\)"),
+        (
+            "backward",
+            ZeroDivisionError,
+            r"backward of layers\[1\] \(raising_0\), a Raising, for float64 of shape \(8, 5\)",
+        ),
+        ("shape", ValueError, r"backward of layers\[1\] \(raising_0\), a Raising, for float64 of shape \(8, 2\)"),
+    ],
+)
+def test_what_a_layer_raises_comes_through_and_names_it(method, error, where):
+    with pytest.raises(error) as raised:
+        gp.check_model(network([gp.Dense(5), Raising(method), gp.Dense(3)]), *batch(0))
+    assert re.search(where, "".join(traceback.format_exception_only(raised.type, raised.value)))

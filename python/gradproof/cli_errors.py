@@ -25,7 +25,7 @@ def told(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """An exception in words, in one line: ``KeyError: 'W' in forward, line 12 of models.py``."""
-    text = " ".join(str(error).split())
+    text = " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
     return type(error).__name__ + (f": {text}" if text else "") + _place(error)
 
 

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 DIRECTIONS: Final = 3  # each to both sides
 # Distance of the points, relative to the parameters: some hundred units of round-off, so that every rounding changes.
 SPACING: Final = {"float32": 2.0**-16, "float64": 2.0**-44}
+NEARER: Final = 2.0**-5  # ... of others, for where kinks lie among those: most roundings change yet
 LINES: Final = 5
 NEAR: Final = 2.0**-48
 SINGLE: Final = 16.0  # times the noise further away than near by: it is that of float32
@@ -51,22 +52,26 @@ def rounding_of(model: Sequential, X: Array, targets: Array, precision: str) -> 
         subject._backward(subject._data_loss(scores, targets)[1], tape, gradient)
         return gradient.astype(np.float64)
 
+    def scattered(spacing: float) -> Array:
+        """The standard deviation over points that are so far apart."""
+        rng = np.random.default_rng(0)
+        seen = []
+        for _ in range(DIRECTIONS):
+            move = spacing * sizes * rng.choice((-1.0, 1.0), base.size) * rng.uniform(0.5, 1.0, base.size)
+            for side in (1, -1):
+                with np.errstate(all="ignore"):
+                    try:
+                        points = [differentiate((base + side * k * move).astype(model.dtype)) for k in (1, 2, 3, 4)]
+                    except Exception:  # a layer's own: the line leads beyond the edge of its domain
+                        continue
+                    seen.append(np.abs(np.diff(points, 3, axis=0)[0]) / np.sqrt(comb(6, 3)))
+        return np.asarray(np.median(seen, axis=0) / MEDIAN if seen else np.zeros_like(gradient))
+
     subject = model.copy()
     base = model.theta.astype(np.float64)
     gradient = differentiate(model.theta)
     sizes = np.concatenate([_size(base[e.offset : e.stop]) for e in model.layout.slices if e.size])
-    rng = np.random.default_rng(0)
-    seen = []
-    for _ in range(DIRECTIONS):
-        move = SPACING[precision] * sizes * rng.choice((-1.0, 1.0), base.size) * rng.uniform(0.5, 1.0, base.size)
-        for side in (1, -1):
-            with np.errstate(all="ignore"):
-                try:
-                    points = [differentiate((base + side * k * move).astype(model.dtype)) for k in (1, 2, 3, 4)]
-                except Exception:  # a layer's own: the line leads beyond the edge of its domain
-                    continue
-                seen.append(np.abs(np.diff(points, 3, axis=0)[0]) / np.sqrt(comb(6, 3)))
-    own = np.median(seen, axis=0) / MEDIAN if seen else np.zeros_like(gradient)
+    own = np.minimum(scattered(SPACING[precision]), scattered(NEARER * SPACING[precision]))
     unit = float(np.finfo(model.dtype).eps) / 2
     for entry in model.layout.slices:
         if entry.size:
