@@ -80,6 +80,8 @@ def test_swings_count_for_more_when_a_simple_method_knows_more(healthy: Setup) -
     assert history.diagnose() == []
     history["accuracy"][-12:] = history["val_accuracy"][-12:] = [score] * 12  # a simple method reaches 0.77
     assert [symptom.tag for symptom in history.diagnose()] == ["oscillating_loss"]
+    history["val_accuracy"][-6] = learned[-1]  # it knew as much, and a swing undid it
+    assert history.diagnose() == []
     history["accuracy"][:] = history["val_accuracy"][:] = learned
     history["data_loss"][-12:] = [constant * 0.02] * 12
     assert history.diagnose() == []
@@ -158,6 +160,26 @@ def test_a_short_way_is_slow_if_the_loss_still_falls_though_no_simple_method_doe
     constant = history.settings["facts"]["targets"]["constant_loss"]
     history["data_loss"][:] = [constant * level for level in (0.95, 0.85, 0.7)]
     assert [symptom.tag for symptom in history.diagnose()] == ["learning_rate_too_low"]
+
+
+def test_a_loss_that_falls_for_the_rows_of_training_only_is_not_slow() -> None:
+    rng = np.random.default_rng(11)
+    X = rng.normal(size=(1500, 10))
+    y = X @ rng.normal(size=10) / 2 + 1.2 * rng.normal(size=1500)
+    model = gp.Sequential([gp.Dense(512), gp.ReLU(), gp.Dense(1, "xavier")], 10, "mse", seed=3)
+    history = model.fit(
+        *(X[:1000], y[:1000]),
+        optimizer=gp.Adam(1e-4),
+        epochs=6,
+        batch_size=32,
+        validation_data=(X[1000:], y[1000:]),
+        progress=False,
+    )
+    constant = history.settings["facts"]["targets"]["constant_loss"]
+    history["data_loss"][:] = [constant * level for level in (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)]
+    for last, tags in ((0.6, ["learning_rate_too_low"]), (0.75, [])):
+        history["val_loss"][:] = [constant * level for level in (0.95, 0.9, 0.85, *np.linspace(0.75, last, 3))]
+        assert [symptom.tag for symptom in history.diagnose()] == tags
 
 
 def test_few_steps_are_named_as_such(healthy: Setup) -> None:

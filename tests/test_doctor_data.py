@@ -24,6 +24,25 @@ def test_unnormalized_inputs_are_the_cause_of_what_follows(healthy: Setup) -> No
         assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "unnormalized_inputs"
 
 
+def test_features_that_are_lost_beside_others_in_a_run_that_fails(rng: np.random.Generator) -> None:
+    """Of two features one is 20 times as large as the other, which knows as much; small sizes are no matter if not."""
+    X = rng.uniform(-1, 1, (700, 2))
+    y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(int)
+    model = gp.Sequential([gp.Dense(16), gp.ReLU(), gp.Dense(2, 0.1)], 2, "softmax_cross_entropy", seed=1)
+
+    def tags(X: np.ndarray, y: np.ndarray, rate: float = 3e-2) -> list[str]:
+        validation = X[400:], y[400:]
+        net = model.copy()
+        history = net.fit(
+            X[:400], y[:400], optimizer=gp.SGD(rate), epochs=40, validation_data=validation, progress=False
+        )
+        return [symptom.tag for symptom in history.diagnose()]
+
+    uneven = X * [0.6, 0.03]
+    assert tags(uneven, y) == ["unnormalized_inputs"]
+    assert "unnormalized_inputs" not in tags(uneven, (uneven[:, 0] > 0.2).astype(int), 1e-4)  # fails for its rate
+
+
 def test_what_the_cause_does_not_explain_is_said_after_it(healthy: Setup) -> None:
     leaked = [np.column_stack([100 * X, 100 * y]) for X, y in ((healthy.X, healthy.y), (healthy.Xv, healthy.yv))]
     sick = replace(healthy, X=leaked[0], Xv=leaked[1], optimizer=gp.SGD(0.1))
@@ -74,6 +93,25 @@ def test_values_copied_to_the_last_digit_are_a_leak_whatever_else_is_known(rng: 
     assert tags == ["label_leakage"]
     both = np.column_stack([y, X[:, 0] + X[:, 1] ** 2])  # one of two outputs may well be an input
     assert gp.diagnose(gp.Sequential([gp.Dense(2, 0.01)], 5, "mse"), leaky, both) == []
+
+
+def test_a_close_copy_is_a_leak_though_the_other_inputs_know_all_but_the_noise(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(600, 4))
+    y = X @ [1.0, -2.0, 0.5, 1.0] + 0.4 * rng.normal(size=600)  # a line knows 97 % of it
+    other = X[:, 0] ** 2 + rng.normal(size=600)  # a second output, that hardly anything is known of
+    for targets in (y, np.column_stack([y, other])):
+        model = gp.Sequential([gp.Dense(targets.ndim, 0.01)], 5, "mse")
+        for leak, tags in ((y + 0.01 * rng.normal(size=600), ["label_leakage"]), (X[:, 1], [])):
+            found = gp.diagnose(model, np.column_stack([X, leak]), targets)
+            assert [symptom.tag for symptom in found] == tags
+
+
+def test_what_is_known_beside_a_leak_is_asked_of_the_output_that_it_tells(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(600, 4))
+    y = X @ [1.0, -2.0, 0.5, 1.0]  # which a line knows
+    both = np.column_stack([y, rng.normal(size=600)])
+    near = np.column_stack([X, y + 0.01 * rng.normal(size=600)])
+    assert gp.diagnose(gp.Sequential([gp.Dense(2, 0.01)], 5, "mse"), near, both) == []
 
 
 def test_classes_copied_to_the_last_digit_are_a_leak_whatever_else_is_known(rng: np.random.Generator) -> None:

@@ -140,6 +140,12 @@ class Case(Start):
         return nan if score is None else self.knowledge(score)
 
     @property
+    def without_small(self) -> float:
+        """What it reaches without the features that vary much less than others; nan if there are none."""
+        score = self.final.get("baseline", {}).get("without_small")
+        return nan if score is None else self.knowledge(score)
+
+    @property
     def held_against(self) -> str:
         """The baseline in words, to end a sentence with; nothing if there is none."""
         method = self.final.get("baseline", {}).get("method")
@@ -204,6 +210,13 @@ class Case(Start):
         values = self.curve("val_" + self._score)[-self.last :]
         return self.knowledge(float(np.mean(values))) if len(values) else nan
 
+    def _best(self, name: str) -> float:
+        """The best score of the second half, from 0 (chance) to 1: where a run that swings would settle, or above."""
+        values = self.curve(name)
+        values = values[len(values) // 2 :]
+        values = values[np.isfinite(values)]
+        return self.knowledge(float(values.max())) if len(values) else nan
+
     @cached_property
     def _moves(self) -> Curve:
         """What the loss rises and falls by per epoch, in the second half, beside what there was to learn."""
@@ -231,9 +244,9 @@ class Case(Start):
         again = np.count_nonzero(moves > limit.RISES_WITH_MUCH_LEFT) >= limit.RISES_AGAIN
         harmful = up * min(1.0, self.left / limit.LEFT_TO_SWING) > limit.RISES_WITH_MUCH_LEFT
         often = bool(np.mean(moves > limit.RISES_MUCH) >= limit.RISES_OFTEN)
-        known, rows = self.validated, int(self.facts.get("validation_rows", 0))
+        known, rows = self._best("val_" + self._score), int(self.facts.get("validation_rows", 0))
         if not isfinite(known):
-            known, rows = self.learned, int(self.end["rows"])
+            known, rows = self._best(self._score), int(self.end["rows"])
         unsure = limit.STANDARD_ERRORS * self.uncertainty(known, rows)
         behind = known < self.baseline - max(unsure, limit.BEHIND)
         return (

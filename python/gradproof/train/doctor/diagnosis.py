@@ -46,7 +46,7 @@ def _seen(case: Case) -> Iterator[Finding]:
     failing = open_ended and fails(case)
     harmed = failing or case.swings or not case.good
     yield from inputs.identical_inputs(case)
-    yield from inputs.unnormalized_inputs(case, failing or (harmed and _bad_start(case)))
+    yield from inputs.unnormalized_inputs(case, failing or (harmed and _bad_start(case)), failing)
     yield from inputs.label_leakage(case)
     yield from inputs.random_labels(case)
     yield from initial.symmetric_init(case)

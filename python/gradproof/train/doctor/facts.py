@@ -20,6 +20,7 @@ from gradproof.train.doctor.baseline import baseline, chance
 from gradproof.train.doctor.leakage import leaks, shared_rows
 from gradproof.train.doctor.plain import number
 from gradproof.train.doctor.probe import affordable, probe
+from gradproof.train.doctor.thresholds import INPUT_UNEVEN
 from gradproof.train.monitor import ACTIVATION_STATISTICS, _last_ops
 from gradproof.train.samples import take
 
@@ -109,6 +110,9 @@ def final(
     found: Facts = {"end": snapshot(model, rows[few], targets[few])}
     if thorough:
         found["baseline"] = baseline(model, rows[few], targets[few])
+        large = _large(rows[few])
+        if not large.all():
+            found["baseline"]["without_small"] = baseline(model, rows[few][:, large], targets[few])["score"]
     if thorough and optimizer is not None and state is not None and learning_rate and isfinite(learning_rate):
         count = min(ROWS, affordable(model, work))
         if count >= min(32, len(few)):
@@ -204,6 +208,13 @@ def _inputs(X: Array) -> Facts:
         "median_std": number(float(np.median(std[varying]))) if varying.any() else 0.0,
         "offset": number(float(offset)),
     }
+
+
+def _large(X: Array) -> NDArray[np.bool_]:
+    """The features that do not vary much less than others."""
+    with np.errstate(all="ignore"):
+        std = X.astype(np.float64).std(axis=0)
+    return std * INPUT_UNEVEN >= std.max(initial=0)
 
 
 def _targets(model: Sequential, targets: Array) -> Facts:

@@ -25,8 +25,11 @@ def identical_inputs(case: Start) -> Iterator[Finding]:
         )
 
 
-def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
-    """`harmed`: whether the run went badly; otherwise the inputs must be further off to be named."""
+def unnormalized_inputs(case: Start, harmed: bool, failing: bool = False) -> Iterator[Finding]:
+    """`harmed`: whether the run went badly; otherwise the inputs must be further off to be named.
+
+    `failing`: whether it learned less than it could.
+    """
     inputs = case.inputs
     names = ("rms", "offset", "median_std")  # None: too large for a number
     rms, offset, median = (value if (value := inputs[name]) is not None else float("inf") for name in names)
@@ -45,6 +48,9 @@ def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
     if harmed and ((spread > limit.INPUT_SPREAD and rms > 2) or inputs.get("tiny_share", 0.0) >= few):
         spread = (inputs["largest_std"] or float("inf")) / inputs["smallest_std"]
         reasons.append(f"some vary {spread:.3g} times as much as others")
+    elif failing and isinstance(case, Case) and _lost(case):
+        spread = (inputs["largest_std"] or float("inf")) / inputs["smallest_std"]
+        reasons.append(f"some vary {spread:.3g} times as much as others, and what these know is lost beside them")
     if rms < limit.INPUT_SMALL:
         reasons.append(f"they are tiny (root mean square {rms:.3g})")
     if reasons and not first_layer_normalizes:
@@ -67,6 +73,15 @@ def unnormalized_inputs(case: Start, harmed: bool) -> Iterator[Finding]:
         )
 
 
+def _lost(case: Case) -> bool:
+    """Whether small features know something, by more than chance, that is hard to see beside others."""
+    base, without = case.baseline, case.without_small
+    if not base > limit.BASELINE_KNOWN or not isfinite(without):
+        return False
+    unsure = limit.STANDARD_ERRORS * case.uncertainty(base, case.end["rows"])
+    return without < min(limit.INPUT_LOST * base, base - unsure)
+
+
 def label_leakage(case: Start) -> Iterator[Finding]:
     leak = case.facts["leakage"]
     shared = leak.get("shared_rows", 0.0)
@@ -86,7 +101,7 @@ def label_leakage(case: Start) -> Iterator[Finding]:
     if leak["explained"] is not None and leak["explained"] > tells and without is not None:
         others = case.knowledge(without)
         copied = leak["explained"] > limit.FEATURE_IS_COPY and (case.loss != "mse" or case.network["outputs"] == 1)
-        missing = others < limit.OTHERS_KNOW and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN
+        missing = _unknown(case, leak["explained"], others) and (leak.get("remainder") or 0.0) < limit.REMAINDER_KNOWN
         if copied or missing:
             yield Finding(
                 Symptom(
@@ -99,6 +114,13 @@ def label_leakage(case: Start) -> Iterator[Finding]:
                     "Ask whether the feature would be known when a prediction is wanted; if not, drop it.",
                 )
             )
+
+
+def _unknown(case: Start, explained: float, others: float) -> bool:
+    """Whether a feature tells of the target what all others together do not come near."""
+    if case.loss == "mse":
+        return 1 - others > max(limit.OTHERS_LEAVE * (1 - explained), limit.OTHERS_LEAVE_ALWAYS)
+    return others < limit.OTHERS_KNOW
 
 
 def random_labels(case: Case) -> Iterator[Finding]:

@@ -29,14 +29,15 @@ def leaks(model: Sequential, X: Array, targets: Array, few: NDArray[np.int64]) -
         if rest.any():
             found["second"] = number(float(shares[rest].max()))
             found["suspects"] = np.flatnonzero(~rest).tolist()[:10]
-            found["without"] = baseline(model, X[few][:, rest], targets[few])["score"]
             if targets.dtype.kind != "i":
-                found["remainder"] = _remainder(X[few].astype(np.float64), best, rest, targets[few])
+                found |= _without(X[few].astype(np.float64), best, rest, targets[few])
+            if model.loss_name != "mse":  # what counts is which class, not how far from 0 or 1
+                found["without"] = baseline(model, X[few][:, rest], targets[few])["score"]
     return found
 
 
-def _remainder(X: NDArray[np.float64], feature: int, rest: NDArray[np.bool_], targets: Array) -> float | None:
-    """The share of what a feature leaves of the outputs it tells that the other features know.
+def _without(X: NDArray[np.float64], feature: int, rest: NDArray[np.bool_], targets: Array) -> Facts:
+    """The share of the output that a feature tells, and of what the feature leaves of it, that other features know.
 
     Nothing of the noise on a copy of the target; of a law, where other features have their part, much.
     """
@@ -48,9 +49,10 @@ def _remainder(X: NDArray[np.float64], feature: int, rest: NDArray[np.bool_], ta
         remainder = values - np.outer(column, slopes)
         left = np.nan_to_num(np.sum(remainder**2, axis=0) / np.sum(values**2, axis=0), nan=np.inf)
         told = int(np.argmin(left))
-    if not _ROUNDING < left[told] < np.inf:
-        return None
-    return number(predictable(X[:, rest], remainder[:, told : told + 1]))
+    found: Facts = {"without": number(predictable(X[:, rest], values[:, told : told + 1]))}
+    if _ROUNDING < left[told] < np.inf:
+        found["remainder"] = number(predictable(X[:, rest], remainder[:, told : told + 1]))
+    return found
 
 
 def explained(X: NDArray[np.float64], targets: Array) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from math import isfinite
 import numpy as np
 
 from gradproof.train.doctor import thresholds as limit
-from gradproof.train.doctor.case import Case, rises
+from gradproof.train.doctor.case import Case, Curve, rises
 from gradproof.train.doctor.causes import Finding
 from gradproof.train.doctor.initial import saturated_on_the_way
 from gradproof.train.doctor.symptom import Symptom
@@ -154,6 +154,8 @@ def _crawls(case: Case, failing: bool) -> bool:
     best = max(ten, wins(case, 100.0))
     falls, short = won > limit.FLAT, case.path < limit.PATH_SHORT
     if not failing:  # not even when a simple method does no better, if most is left and there is a way down
+        known = case.curve("val_loss")  # what only the rows of training gain is their noise
+        falls = falls and (not len(known) or _won(known) > limit.FLAT)
         wanted = limit.PROBE_WINS if falls else limit.PROBE_WINS_MUCH
         return short and case.left > limit.LOSS_UNTOUCHED and best > wanted
     larger_steps_win = best > limit.PROBE_WINS
@@ -193,7 +195,11 @@ def wins(case: Case, factor: float, over: float | None = None) -> float:
 
 def slope_share(case: Case) -> float:
     """How much of the loss that was there two thirds through the run was won in the last third."""
-    value = case.losses
+    return _won(case.losses)
+
+
+def _won(value: Curve) -> float:
+    """The share of a curve that is won in its last third."""
     third = max(1, len(value) // 3)
     if len(value) < 4 or not np.isfinite(value).all():
         return 0.0
