@@ -8,12 +8,14 @@ one must be clearly worse than the recipe it was made from. Runs that are neithe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import gradproof as gp
-from cases.training_tasks import TUNING, Task
+from cases.training_tasks import Task
+from cases.training_tasks_looked_at import TUNING
 from cases.training_tasks_unseen import UNSEEN
 
 RATES = tuple(10.0 ** (e / 2) for e in range(-12, 5))  # 1e-6 to 100
@@ -69,7 +71,11 @@ def outcome(history: Any, task: Task, part: str = "") -> float:
     if history.stopped == "diverged" or not len(history):
         return 0.0
     last = max(1, len(history) // 10)
-    score = float(np.mean(history[part + ("accuracy" if task.classes else "r2")][-last:]))
+    return knowledge(float(np.mean(history[part + ("accuracy" if task.classes else "r2")][-last:])), task)
+
+
+def knowledge(score: float, task: Task) -> float:
+    """A score on that scale."""
     if not np.isfinite(score):
         return 0.0
     chance = 0.0
@@ -83,14 +89,17 @@ def recipe(unseen: bool, seed: int) -> Recipe:
     rng = np.random.default_rng([int(unseen), seed])
     tasks = UNSEEN if unseen else TUNING
     task = tasks[seed % len(tasks)](rng)
+    return (_unseen_recipe if unseen else _tuning_recipe)(task, rng, seed)
+
+
+def _tuning_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
     activation = rng.choice(["relu", "relu", "relu", "tanh", "leaky", "sigmoid", "maxout"])
-    depth = int(rng.integers(1, 5 if unseen else 4)) if activation != "sigmoid" else 1
-    widths = [20, 48, 96, 160] if unseen else [16, 24, 32, 40, 64, 128]
+    depth = int(rng.integers(1, 4)) if activation != "sigmoid" else 1
     batch_norm = activation in ("relu", "leaky", "tanh") and rng.random() < 0.3
     dropout = rng.random() < 0.2
     hidden: list[Any] = []
     for _ in range(depth):
-        units = int(rng.choice(widths))
+        units = int(rng.choice([16, 24, 32, 40, 64, 128]))
         if activation == "maxout":
             hidden.append(gp.Maxout(units // 2, 2))
             continue
@@ -103,29 +112,75 @@ def recipe(unseen: bool, seed: int) -> Recipe:
     if dropout:
         hidden.append(gp.Dropout(float(rng.choice([0.8, 0.9]))))
     optimizers = [gp.SGD, gp.Momentum, gp.RMSprop, gp.Adam, gp.Adam]
-    batch = int(
-        rng.choice(
-            [32, 64, 128] if batch_norm else ([25, 40, 90, 200] if unseen else [16, 20, 32, 50, 64, 100, 128, 256])
-        )
-    )
     return Recipe(
         task=task,
         hidden=hidden,
+        batch=int(rng.choice([32, 64, 128] if batch_norm else [16, 20, 32, 50, 64, 100, 128, 256])),
         optimizer=optimizers[int(rng.integers(0, len(optimizers)))],
         rate=float("nan"),
-        batch=batch,
         epochs=int(rng.integers(25, 61)),
         seed=seed,
         last_init=str(rng.choice(["xavier", "glorot", "he"])),
         l2=float(rng.choice([0.0, 0.0, 0.1])),
         dtype=str(rng.choice(["float32", "float32", "float64"])),
-        notes={
-            "activation": activation,
-            "depth": depth,
-            "batch_norm": batch_norm,
-            "dropout": dropout,
-            "task": task.name,
-        },
+        notes={"activation": activation},
+    )
+
+
+def _unseen_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
+    """Networks that no threshold was set with: layers that get narrower, or of several kinds, batch normalization
+    before or behind the activation or of the inputs, dropout in between; other constants, penalties and schedules.
+    """
+    kinds = {
+        "relu": (gp.ReLU(), "he"),
+        "tanh": (gp.Tanh(), "glorot"),
+        "leaky": (gp.LeakyReLU(float(rng.choice([0.01, 0.2, 0.3]))), "he"),
+        "sigmoid": (gp.Sigmoid(), "glorot"),
+    }
+    activation = str(rng.choice(["relu", "relu", "tanh", "leaky", "sigmoid", "maxout", "mixed"]))
+    depth = int(rng.integers(1, 5)) if activation not in ("sigmoid", "maxout") else int(rng.integers(1, 3))
+    normalized = str(rng.choice(["", "", "", "before", "behind", "inputs"])) if activation != "maxout" else ""
+    units, narrower = int(rng.choice([12, 28, 56, 80, 112])), rng.random() < 0.5
+    keep = float(rng.choice([1.0, 1.0, 1.0, 0.85, 0.95]))
+    hidden: list[Any] = [gp.BatchNorm()] if normalized == "inputs" else []
+    for at in range(depth):
+        if activation == "maxout":
+            hidden.append(gp.Maxout(max(units // 3, 6), 3))
+            continue
+        kind = activation if activation != "mixed" else ("relu", "tanh", "leaky")[at % 3]
+        layer, init = kinds[kind]
+        hidden.append(gp.Dense(units, init=init))
+        hidden += [gp.BatchNorm(), layer] if normalized == "before" else [layer]
+        if normalized == "behind":
+            hidden.append(gp.BatchNorm())
+        if keep < 1 and at + 1 < depth:
+            hidden.append(gp.Dropout(keep))
+        units = max(units // 2, 12) if narrower else units
+    optimizers = [
+        gp.SGD,
+        partial(gp.SGD, clip_norm=1.0),
+        partial(gp.Momentum, beta=0.8),
+        partial(gp.Momentum, beta=0.95),
+        partial(gp.RMSprop, beta=0.99),
+        gp.Adam,
+        partial(gp.Adam, beta1=0.8, beta2=0.99),
+        partial(gp.Adam, weight_decay=1e-3),
+    ]
+    schedules = [None, None, gp.schedules.Cosine(0.1), gp.schedules.InverseTime(0.05), gp.schedules.WarmUp(3)]
+    return Recipe(
+        task=task,
+        hidden=hidden,
+        batch=int(rng.choice([24, 48, 80] if normalized else [12, 24, 48, 80, 150])),
+        optimizer=optimizers[int(rng.integers(0, len(optimizers)))],
+        rate=float("nan"),
+        epochs=int(rng.integers(20, 46)),
+        seed=seed,
+        last_init=str(rng.choice(["xavier", "glorot", "he"])),
+        l1=float(rng.choice([0.0, 0.0, 0.0, 0.01])),
+        l2=float(rng.choice([0.0, 0.0, 0.03])),
+        schedule=schedules[int(rng.integers(0, len(schedules)))],
+        dtype=str(rng.choice(["float32", "float32", "float64"])),
+        notes={"activation": activation},
     )
 
 
@@ -189,12 +244,22 @@ def began(history: Any) -> float:
 
 
 def clean(history: Any, recipe: Recipe) -> bool:
-    """A run that nothing is wrong with: validation goes along with training, and the loss does not jump up again."""
-    if history.stopped == "diverged" or jumps(history, 0.15 * began(history)) > 1:
+    """A run that nothing is wrong with: validation goes along with training, the loss does not jump up again, and where
+    in its last quarter it is stopped does not decide what it has learned."""
+    if history.stopped == "diverged" or jumps(history, 0.15 * began(history)) > 1 or dip(history, recipe.task) > 0.25:
         return False
     gap = outcome(history, recipe.task) - outcome(history, recipe.task, "val_")
     value = np.array(history["val_loss"])
     return gap < 0.12 and float(np.mean(value[-3:])) < 1.15 * value.min() + 0.01 and outcome(history, recipe.task) > 0.4
+
+
+def dip(history: Any, task: Task) -> float:
+    """How much less a run knows in the worst epoch of its last quarter than at its end."""
+    name = "accuracy" if task.classes else "r2"
+    quarter = max(3, len(history) // 4)
+    return max(
+        outcome(history, task, part) - knowledge(min(history[part + name][-quarter:]), task) for part in ("", "val_")
+    )
 
 
 def reaches(history: Any, loss: float) -> float:

@@ -152,7 +152,7 @@ def dead(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
 
 
 def vanishing(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    units = 24
+    units = int(rng.choice([16, 24, 40]))
     kind = str(rng.choice(["sigmoid", "small tanh", "small relu"]))
     depth = int(rng.integers(5, 10)) if kind == "sigmoid" else int(rng.integers(6, 13))
     gain = {"sigmoid": 1.0, "small tanh": rng.uniform(0.15, 0.4), "small relu": rng.uniform(0.2, 0.5)}[kind]
@@ -180,7 +180,7 @@ def _alive(recipe: Recipe) -> bool:
 
 
 def exploding(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
-    units, depth, gain = 24, int(rng.integers(5, 11)), rng.uniform(3.5, 8.0)
+    units, depth, gain = int(rng.choice([16, 24, 40])), int(rng.integers(5, 11)), rng.uniform(3.5, 8.0)
     activation = [gp.ReLU(), gp.LeakyReLU(0.05)][int(rng.integers(0, 2))]
     init = lambda r, shape: r.standard_normal(shape) * gain / np.sqrt(shape[0])  # noqa: E731
     hidden = [layer for _ in range(depth) for layer in (gp.Dense(units, init=init), activation)]
@@ -260,6 +260,12 @@ def random_labels(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         yield Run("random_labels", frozenset(), history, model, recipe, "shuffled")
 
 
+def _seen(X: Any, Xv: Any) -> float:
+    """The share of validation rows that are rows of the training set."""
+    rows = {row.tobytes() for row in X}
+    return float(np.mean([row.tobytes() in rows for row in Xv]))
+
+
 def leakage(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     task, tuned = swept.recipe.task, swept.tuned
     if rng.random() < 0.4:
@@ -267,6 +273,8 @@ def leakage(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
         copies = rng.random(len(task.Xv)) < rng.uniform(0.4, 1.0)
         Xv, yv = task.Xv.copy(), task.yv.copy()
         Xv[copies], yv[copies] = task.X[some][copies], task.y[some][copies]
+        if _seen(task.X, Xv) - _seen(task.X, task.Xv) < 0.25:
+            return  # nearly all rows were on both sides before: copies of them change nothing
         leaked, kind = replace(task, Xv=Xv, yv=yv), "shared rows"
     else:
         noise = rng.choice([0.0, 0.01, 0.05])

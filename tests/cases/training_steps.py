@@ -83,8 +83,9 @@ def oscillating(swept: Sweep, rng: np.random.Generator) -> Iterator[Run]:
     if swept.recipe.optimizer is not gp.Adam:
         tries.append(("batches, Adam", gp.Adam, batches, 3e-3))
     hidden = [layer for layer in swept.recipe.hidden if not isinstance(layer, gp.Dropout)]
+    constant = replace(swept.recipe, schedule=None)  # a rate that falls would end the swings
     for kind, optimizer, options, low in tries:
-        base = replace(swept.recipe, hidden=hidden, optimizer=optimizer, **options)
+        base = replace(constant, hidden=hidden, optimizer=optimizer, **options)
         start = began(replace(base, rate=low, epochs=1).train()[1])
         calm = np.inf
         for rate in low * 1.5 ** np.arange(18):
