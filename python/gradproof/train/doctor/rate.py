@@ -154,9 +154,7 @@ def _crawls(case: Case, failing: bool) -> bool:
     best = max(ten, wins(case, 100.0))
     falls, short = won > limit.FLAT, case.path < limit.PATH_SHORT
     if not failing:  # not even when a simple method does no better, if most is left and there is a way down
-        known = case.curve("val_loss")  # what only the rows of training gain is their noise
-        falls = falls and (not len(known) or _won(known) > limit.FLAT)
-        wanted = limit.PROBE_WINS if falls else limit.PROBE_WINS_MUCH
+        wanted = limit.PROBE_WINS if falls and _validation_gains(case) else limit.PROBE_WINS_MUCH
         return short and case.left > limit.LOSS_UNTOUCHED and best > wanted
     larger_steps_win = best > limit.PROBE_WINS
     if case.narrowest <= limit.NARROW:  # the size may be what is wrong
@@ -195,17 +193,25 @@ def wins(case: Case, factor: float, over: float | None = None) -> float:
 
 def slope_share(case: Case) -> float:
     """How much of the loss that was there two thirds through the run was won in the last third."""
-    return _won(case.losses)
+    before, after = _last_third(case.losses)
+    return (before - after) / max(before, 1e-12)
 
 
-def _won(value: Curve) -> float:
-    """The share of a curve that is won in its last third."""
+def _validation_gains(case: Case) -> bool:
+    """Whether the validation loss still falls in the last third; what the training loss alone wins there is its noise.
+    Without validation data nobody can tell."""
+    value = case.curve("val_loss")
+    before, after = _last_third(value)
+    return not len(value) or before - after > limit.VALIDATION_GAINS * case.constant_loss
+
+
+def _last_third(value: Curve) -> tuple[float, float]:
+    """Where a curve was two thirds through the run, and at its end; both 0 if unknown."""
     third = max(1, len(value) // 3)
     if len(value) < 4 or not np.isfinite(value).all():
-        return 0.0
+        return 0.0, 0.0
     width = max(1, third // 3)
-    before, after = value[-third - width : -third].mean(), value[-width:].mean()
-    return float((before - after) / max(before, 1e-12))
+    return float(value[-third - width : -third].mean()), float(value[-width:].mean())
 
 
 def _died(case: Case) -> bool:
