@@ -24,6 +24,13 @@ def test_unnormalized_inputs_are_the_cause_of_what_follows(healthy: Setup) -> No
         assert gp.diagnose(sick.model(), sick.X, sick.y)[0].tag == "unnormalized_inputs"
 
 
+def test_inputs_that_hardly_vary_around_their_means(healthy: Setup) -> None:
+    small = replace(healthy, X=0.06 + 0.02 * healthy.X, Xv=0.06 + 0.02 * healthy.Xv)
+    assert replace(small, optimizer=gp.SGD(0.1)).tags() == ["unnormalized_inputs"]
+    history = replace(small, optimizer=gp.Adam(1e-2), hidden=(gp.Dense(128), gp.ReLU()), epochs=100).fit()
+    assert history["val_accuracy"][-1] > 0.8 and history.diagnose() == []  # which gets over it
+
+
 def test_features_that_are_lost_beside_others_in_a_run_that_fails(rng: np.random.Generator) -> None:
     """Of two features one is 20 times as large as the other, which knows as much; small sizes are no matter if not."""
     X = rng.uniform(-1, 1, (700, 2))

@@ -53,6 +53,8 @@ def unnormalized_inputs(case: Start, harmed: bool, failing: bool = False) -> Ite
         reasons.append(f"some vary {spread:.3g} times as much as others, and what these know is lost beside them")
     if rms < limit.INPUT_SMALL:
         reasons.append(f"they are tiny (root mean square {rms:.3g})")
+    elif harmed and (deviation := rms / (1 + offset**2) ** 0.5) < limit.INPUT_SMALL:
+        reasons.append(f"they hardly vary (deviation {deviation:.3g})")
     if reasons and not first_layer_normalizes:
         yield Finding(
             Symptom(

@@ -48,7 +48,8 @@ INPUT_UNEVEN = 10.0
 #: The small ones matter if simple methods know no more than this share without them of what they know with them, and a
 #: run failed.
 INPUT_LOST = 0.8
-#: Inputs so small that nothing comes through: 1/30 of the standardized size.
+#: Inputs so small that nothing comes through: 1/30 of the standardized size. In a run that went badly, what counts is
+#: how much they vary around their means.
 INPUT_SMALL = 0.03
 
 # ---- Labels
