@@ -355,3 +355,36 @@ def test_one_wrong_entry_in_front_of_a_norm_is_neither_a_mask_nor_a_derivative(r
         report = gp.check_model(model, X, y, gradient=gradient)
         assert report.culprits == ["dense_0.W"]
         assert report.findings[0].cause in ("indexing", "precision")
+
+
+@pytest.mark.parametrize(("a", "n"), [(1.0, 0.0), (2.5, 1.7)])
+def test_one_number_beside_its_parameter_is_no_penalty(a, n):
+    params = {"x": np.array([-4.8269868]), "y": np.array([1.0, 2.0])}
+    right = {"x": np.array([n]), "y": np.array([0.3, 0.7])}
+    assert only(params, right, x=np.array([a])).cause != "regularization"
+
+
+def test_a_factor_known_better_than_its_bounds_is_no_pair_of_penalties(rng):
+    """The uncertainties are bounds: 42 entries that agree to far less tell a factor from two coefficients."""
+    theta = rng.normal(size=(6, 7))
+    n = 1.25e-3 * theta
+    a, u = 1.01 * n, 0.05 * np.abs(n)
+    u[0] = 9e-3 * np.abs(n[0])
+    status = np.where(np.abs(a - n) <= u, Status.MATCH, Status.MISMATCH).astype(np.uint8)
+    (finding,) = diagnose([Tensor("W", theta.shape, theta, a, n, u, status)])
+    assert finding.cause == "scale" and finding.evidence["factor"] == pytest.approx(1.01)
+
+
+def test_next_to_nothing_is_no_factor_with_a_name(rng):
+    n = rng.normal(size=(4, 5))
+    status = np.full(n.shape, Status.MISMATCH, np.uint8)
+    (finding,) = diagnose([Tensor("W", n.shape, rng.normal(size=n.shape), 3e-8 * n, n, 1e-12 * np.abs(n), status)])
+    assert "meaning" not in finding.evidence
+
+
+def test_a_factor_that_is_hardly_known_has_no_name(rng):
+    n = rng.normal(size=(4, 3))
+    u, status = 0.03 * np.abs(n), np.full(n.shape, Status.MISMATCH, np.uint8)
+    a = 1.3 * n * (1 + 0.02 * rng.normal(size=n.shape))
+    (finding,) = diagnose([Tensor("W", n.shape, rng.normal(size=n.shape), a, n, u, status)])
+    assert finding.cause == "scale" and "meaning" not in finding.evidence

@@ -39,3 +39,13 @@ def test_zero_is_not_the_derivative_of_a_sloping_loss_that_is_rounded():
         lambda x: round(float(np.sin(x).sum()), 4), np.zeros_like, POINT, nearby=False, progress=False
     )
     assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("bits", [10, 16])
+def test_a_fine_staircase_passes_its_mean_slope_and_says_so(bits):
+    s = 2.0 ** (bits - 1)
+    report = gp.check_gradients(
+        lambda x: ((np.round(s * x) / s - C) ** 2).sum(), lambda x: 2 * (np.round(s * x) / s - C), POINT, progress=False
+    )
+    assert report.verdict == "pass"
+    assert "mean slope over many steps" in " ".join(str(report).split())

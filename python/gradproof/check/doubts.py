@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from statistics import median
 from typing import Final
 
 import numpy as np
 
-from gradproof.check.lines import MACRO, difference_table, increments
+from gradproof.check.lines import HALVINGS, MACRO, POINTS, SHORT, difference_table, increments
 from gradproof.check.noise import EPS64
-from gradproof.check.suspects import Ladder, Slopes
+from gradproof.check.suspects import FAR, Ladder, Slopes
 
 ROUNDINGS: Final = 64.0  # of a number of size 1, of the parameter or of the loss: no jump that is meant is so small
-HALVINGS: Final = 10  # of a step: what is smooth changes a thousand times less over such a part
+OCTAVES: Final = 8  # of the way that jumps of rounding are looked for on
 COARSEST: Final = 2.0**-4  # spacing of jumps by rounding, relative to the parameter
 
 
@@ -80,54 +80,59 @@ def inner_rounding(ladder: Ladder, slopes: Slopes) -> float:
     What a sure class leaves of an entropy, say, is as small as one likes, and comes from a sum that is 1. Between the
     jumps the slope is exact, and wrong. Jumps of that size are taken for rounding.
     """
-    best = slopes.best
-    if best is None or ladder.noise.single or ladder.suspect.single:
+    best, suspect = slopes.best, ladder.suspect
+    if best is None or ladder.noise.single or suspect.single:
         return 0.0
-    apart = abs(ladder.suspect.analytic - best.value)
+    apart = abs(suspect.analytic - best.value)
     if apart <= best.error:
         return 0.0
-    curved = [(lv.P - lv.M) / (lv.plus + lv.minus) for lv in slopes.levels if abs(lv.C - best.value) < 0.1 * apart]
-    bend = curved[-1] if curved else 0.0
-    return 0.5 * max(_first_jump(ladder, best.value, bend, side) for side in (0, 1))
+    most = ROUNDINGS * EPS64 * max(1.0, abs(suspect.x), abs(ladder.f0))
+    reach = min(4 * most / apart, FAR * max(suspect.scale, abs(suspect.x)))
+    if any(lv.plus >= reach and abs(lv.C - best.value) < 0.25 * apart for lv in slopes.levels):
+        return 0.0  # a step so wide that it goes over many such jumps
+    return 0.5 * max(_jump(ladder, side * reach, most) for side in (1, -1))
 
 
-def _first_jump(ladder: Ladder, slope: float, bend: float, side: int) -> float:
-    """Height of the jump by which the loss first leaves a parabola to one side; 0 if none, or none so small."""
-    f0, suspect = ladder.f0, ladder.suspect
-    most = ROUNDINGS * EPS64 * max(1.0, abs(suspect.x), abs(f0))
-    apart = abs(suspect.analytic - slope)
+def _jump(ladder: Ladder, reach: float, most: float) -> float:
+    """Height of a jump to one side, larger than the noise and not above `most`; 0 if none is found.
 
-    def beyond(value: float, t: float) -> float:
-        return value - f0 - (slope + bend * t) * t
+    What wide steps take for noise is one if it is there in a part of a step that changes next to nothing else.
+    """
 
-    low, at_low = 0.0, 0.0
-    for value, high in _outwards(ladder, side, min(4 * most / apart, ladder.coarsest)):
-        off = beyond(value, high)
-        if not abs(off) > max(8 * ladder.sigma, 0.1 * apart * abs(high)):
-            low, at_low = high, off
-            continue
-        if abs(off) > most:
-            return 0.0
-        first = abs(off - at_low)
-        for _ in range(HALVINGS):
-            value, middle = ladder.value(0.5 * (low + high))
-            rest = beyond(value, middle)
-            if abs(rest - at_low) > abs(off - rest):
-                high, off = middle, rest
-            else:
-                low, at_low = middle, rest
-        return abs(off - at_low) if abs(off - at_low) > 0.25 * first else 0.0
+    def value(t: float) -> float:
+        return ladder.problem.value_at(ladder.suspect.tensor, ladder.suspect.position, t)[0]
+
+    for octave in range(1, OCTAVES + 1):
+        start = reach * 0.5**octave
+        for spacing in (start / (POINTS - 1) / part for part in (1, 8, 64)):
+            if abs(spacing) <= 64 * ladder.finest:
+                return 0.0
+            values = np.array([value(start + k * spacing) for k in range(POINTS)])
+            if not np.all(np.isfinite(values)):
+                continue
+            table = difference_table(values.tolist())
+            least = max(1.2 * ladder.sigma, 4 * EPS64 * float(np.max(np.abs(values))))
+            if table.state != "ok" or not least < table.level <= most:
+                continue
+            k = 1 + int(np.argmax(np.abs(np.diff(values, 3))))  # where the largest third difference has its middle
+            height = _left_over(value, start + k * spacing, start + (k + 1) * spacing)
+            if height > 0.5 * table.level:
+                return height
     return 0.0
 
 
-def _outwards(ladder: Ladder, side: int, farthest: float) -> Iterator[tuple[float, float]]:
-    """Values to one side with their displacements: those that are known, then at steps twice as wide each time."""
-    steps = [h for h in ladder.steps if h <= farthest]
-    yield from (ladder.values[h][side] for h in steps)
-    h = 2 * steps[-1] if steps else math.inf
-    while h <= farthest:
-        yield ladder.value(-h if side else h)
-        h *= 2
+def _left_over(value: Callable[[float], float], low: float, high: float) -> float:
+    """What bisection leaves of the change from one point to the next beyond its slope there: jumps."""
+    at_low, at_high = value(low), value(high)
+    slope = (value(low + SHORT * (high - low)) - at_low) / (SHORT * (high - low))
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        at_middle, bend = value(middle), slope * (middle - low)
+        if abs(at_middle - at_low - bend) >= abs(at_high - at_middle - bend):
+            high, at_high = middle, at_middle
+        else:
+            low, at_low = middle, at_middle
+    return abs(at_high - at_low - slope * (high - low))
 
 
 def coarse_part(ladder: Ladder, slopes: Slopes) -> float:

@@ -189,6 +189,9 @@ class Meter:
             outcome = examine(problem, suspect, f0, noise, known.rtol)
             into.numeric[index], into.uncertainty[index] = outcome.numeric, outcome.uncertainty
             into.status[index] = outcome.status
+            if 4 * h not in seen and outcome.length > 0:  # false if it is NaN
+                lengths.append(outcome.length / s)
+                length = median(lengths)
             if outcome.status == Status.MISMATCH:
                 convicted += 1
                 vague = max(vague, outcome.uncertainty / (abs(outcome.numeric) + rms))

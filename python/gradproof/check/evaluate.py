@@ -60,6 +60,8 @@ class Problem(Handed):
         Whether a person interrupted an evaluation of `value_in`; there are no more after that.
     returns_single : bool
         Whether the loss returns float32 (or narrower) numbers by type.
+    noisiest : float
+        Largest noise that entries which stayed open showed.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Problem(Handed):
         self.gradients = 0
         self.failures: dict[tuple[int, int], tuple[float, str]] = {}
         self.returns_single = False
+        self.noisiest = 0.0
         self.max_evaluations = math.inf if max_evaluations is None else max_evaluations
         self.started = time.monotonic()
         self.deadline = math.inf if max_seconds is None else self.started + max_seconds
@@ -362,14 +365,16 @@ def scales(array: Array) -> Float64Array:
     """Typical size of a parameter, per entry (C order).
 
     The root mean square of the tensor; where sizes differ by more than 1e4 within it, the size of the entry itself.
+    Zeros tell nothing of their own scale: then that is 1, as of a tensor of zeros, or as near to it as others are.
     """
     x = np.abs(np.ravel(array), dtype=np.float64)
     largest = float(np.max(x, initial=0.0))
     if largest == 0.0 or not math.isfinite(largest):
         return np.ones(x.size)
     rms = largest * math.sqrt(float(np.mean(np.square(x / largest))))
-    tenth = x.size // 10
-    low, high = np.partition(x, (tenth, x.size - 1 - tenth))[[tenth, -1 - tenth]]
-    if high > 1e4 * low and low > 0.0:
-        return np.where(x > 0.0, x, rms)
+    known = x[x > 0.0]
+    tenth = known.size // 10
+    low, high = np.partition(known, (tenth, known.size - 1 - tenth))[[tenth, -1 - tenth]]
+    if high > 1e4 * low:
+        return np.where(x > 0.0, x, min(max(1.0, low), high))
     return np.full(x.size, rms)

@@ -56,7 +56,10 @@ def _examine(ladder: Ladder, rtol: float) -> Outcome:
     best = slopes.best
     if ladder.noise.coarse and best is not None and abs(a - best.value) > best.error + own:
         ladder.unsteady = unsteady(ladder, ladder.steps[best.level])
-    return judge(ladder, slopes, rtol)
+    outcome = judge(ladder, slopes, rtol)
+    if outcome.status is Status.UNRESOLVED:
+        ladder.problem.noisiest = max(ladder.problem.noisiest, ladder.sigma)
+    return outcome._replace(length=slopes.length)
 
 
 def _refine(ladder: Ladder) -> Slopes:
@@ -89,7 +92,7 @@ def _refine(ladder: Ladder) -> Slopes:
             if not added and not resolved(ladder, slopes, best.value, best.error):
                 ladder.reach_out()
                 added = ladder.add(4 * steps[-1])
-        if wrong and not added and between < 2:
+        if not added and between < 2 and (wrong or not resolved(ladder, slopes, best.value, best.error)):
             at = steps[min(best.level, len(steps) - 1)]
             added = ladder.add(*((at / 2, at * 2) if between == 0 else (at / 4, at * 4, at / 8, at * 8)))
             between += 1

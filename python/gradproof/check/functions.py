@@ -212,7 +212,8 @@ class _Check:
                 self.notes.append("All was checked, but the experiments for the diagnosis ended early: interrupted.")
                 found = findings_of(tensors, problem.parameters.arrays, places, None, whole)
             findings = state + found + others
-        self._tell(complete, any(tensor.unresolved for i, tensor in enumerate(tensors) if i not in self.blocks))
+        unresolved = any(tensor.unresolved for i, tensor in enumerate(tensors) if i not in self.blocks)
+        self._tell(complete, unresolved, known is not None and any(np.any(a) for a in known.analytic))
         if self.stopped and verdict is None and not complete:
             worst = Verdict.worst([tensor.verdict for tensor in tensors])
             verdict = worst if worst is Verdict.FAIL else Verdict.INCONCLUSIVE
@@ -334,14 +335,21 @@ class _Check:
             tensors.append(tensor)
         return tensors
 
-    def _tell(self, complete: bool, unresolved: bool) -> None:
+    def _tell(self, complete: bool, unresolved: bool, sloping: bool) -> None:
         problem, names = self.problem, self.problem.parameters.names
         if self.stopped and complete:
             self.notes.append(f"All entries were checked, but not a nearby point: {self.stopped}.")
         elif self.stopped:
             self.notes.append(f"The check ended early: {self.stopped}. What is not decided is not guessed.")
-        if unresolved and self.noise is not None and self.noise.sigma > 0:
-            self.notes.append(_why_unresolved(self.noise))
+        noise = self.noise
+        if unresolved and noise is not None and noise.sigma > 0:
+            self.notes.append(_why_unresolved(replace(noise, sigma=max(noise.sigma, problem.noisiest))))
+        elif noise is not None and noise.staircase and sloping:
+            self.notes.append(
+                f"The loss moves in steps of about {4 * noise.sigma:.1g}, between which its derivative is 0. The "
+                "gradient was held against its mean slope over many steps, as of a rounding that is gone straight "
+                "through."
+            )
         edges = [(entry, failure) for entry, failure in problem.failures.items() if entry[0] >= 0]
         if edges:
             (tensor, position), (t, error) = edges[0]

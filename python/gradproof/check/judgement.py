@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gradproof.check.ladder import KAPPA, Estimate, Level
-from gradproof.check.suspects import Ladder, Outcome, Slopes
+from gradproof.check.suspects import NEAR, Ladder, Outcome, Slopes
 from gradproof.check.tensor_report import Status
 
 ENOUGH: Final = 3  # steps
@@ -112,6 +112,7 @@ def _by_the_best(ladder: Ladder, slopes: Slopes, rtol: float) -> Outcome:
         contradicted
         or _below_the_grain(ladder, slopes, best, a)
         or _open_side(slopes, best, a, own)
+        or _on_the_way(slopes, best, a)
         or not _voted(slopes, a, best.value)
     ):
         return Outcome(best.value, apart, Status.UNRESOLVED)
@@ -134,6 +135,20 @@ def _open_side(slopes: Slopes, best: Estimate, a: float, own: float) -> bool:
         return False
     other = slopes.M if best is slopes.P else slopes.P
     return other is not None and abs(a - other.value) <= other.error + own
+
+
+def _on_the_way(slopes: Slopes, best: Estimate, a: float) -> bool:
+    """Whether raw slopes to one side go from the best estimate to the gradient, nearer with every finer step.
+
+    Next to an edge of the domain steps can be too wide as far down as numbers have digits, in noise as well.
+    """
+    apart = abs(a - best.value)
+    for sides in ([(lv.P, lv.bar_right) for lv in slopes.levels], [(lv.M, lv.bar_left) for lv in slopes.levels]):
+        off = [abs(slope - a) for slope, _ in sides[: best.level + 1]]
+        nearer = all(x < y for x, y in zip(off, off[1:], strict=False))  # false if any is NaN
+        if len(off) > ENOUGH and nearer and off[0] < min(0.5 * apart, sides[0][1]):
+            return abs(sides[best.level][0] - best.value) < 0.5 * apart
+    return False
 
 
 def _pieces(slopes: Slopes, best: Estimate, a: float, apart: float) -> float:
@@ -199,7 +214,7 @@ def _voted(slopes: Slopes, a: float, n: float) -> bool:
 def resolved(ladder: Ladder, slopes: Slopes, value: float, error: float) -> bool:
     """Whether an uncertainty is small enough to mean something."""
     suspect = ladder.suspect
-    near = [lv for lv in slopes.levels if lv.plus <= suspect.scale]
+    near = [lv for lv in slopes.levels if lv.plus <= NEAR * suspect.scale]
     seen = [abs(lv.P) for lv in near if abs(lv.P) > 2 * lv.bar_right] + [
         abs(lv.M) for lv in near if abs(lv.M) > 2 * lv.bar_left
     ]

@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     numeric: float
     uncertainty: float
     status: Status
+    length: float = math.nan  # over which the slope would change by as much as it is, as far as that shows
 
 
 @dataclass
@@ -63,6 +64,16 @@ class Slopes:
             return 0.0
         gap = abs(P.value - M.value)
         return gap if gap > 1.5 * (P.error + M.error) else 0.0
+
+    @property
+    def length(self) -> float:
+        """Length over which the slope would change by as much as it is, from its change at the finest steps; or NaN."""
+        known, size = [lv for lv in self.levels if lv.C == lv.C], 0.0 if self.C is None else abs(self.C.value)
+        for near, far in zip(known, known[1:], strict=False) if size else ():
+            change = abs(far.C - near.C)
+            if change > 2 * (near.bar_central + far.bar_central):
+                return math.sqrt(size * (far.plus * far.minus - near.plus * near.minus) / (6 * change))
+        return math.nan
 
     @property
     def best(self) -> Estimate | None:

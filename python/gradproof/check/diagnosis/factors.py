@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Final
+
+ROUGH: Final = 0.01  # relative error from which on a factor is next to some number with a name always
 
 
 def name_factor(c: float, error: float, dimensions: Mapping[int, str]) -> str | None:
@@ -24,6 +27,8 @@ def name_factor(c: float, error: float, dimensions: Mapping[int, str]) -> str | 
         return abs(size - value) <= max(4 * error, 1e-6 * value)
 
     words = None
+    if error > ROUGH * size:
+        return None
     if near(1):
         return "the sign is the wrong way round" if c < 0 else None
     if near(2):
@@ -34,7 +39,7 @@ def name_factor(c: float, error: float, dimensions: Mapping[int, str]) -> str | 
         words = f"a sum where a mean over {round(size)} belongs (1/{round(size)} missing)"
         if round(size) in dimensions:
             words += f"; {round(size)} is {dimensions[round(size)]}"
-    elif near(1 / round(1 / size)) if size < 1 else False:
+    elif near(1 / round(1 / size)) if 1e-5 < size < 1 else False:
         k = round(1 / size)
         words = f"a mean where a sum over {k} belongs, or 1/{k} applied twice"
         if k in dimensions:

@@ -6,6 +6,8 @@ import numpy as np
 
 from gradproof.check.diagnosis.tensor import CLEAR, Array, sample
 
+MANY = 16  # entries whose scatter says how well they are known
+
 
 def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
     """The factor c of ``y = c x`` and its standard error, or None if `x` says nothing.
@@ -33,13 +35,16 @@ def proportion(y: Array, x: Array, u: Array) -> tuple[float, float] | None:
         w = x[inside] / u[inside]
         c = float(np.sum(w * (y[inside] / u[inside])) / np.sum(w * w))
     error = (1 + abs(c)) / float(np.sqrt(np.sum(w * w)))
+    if w.size >= MANY:  # the uncertainties are bounds, and by how much they are too wide the scatter shows
+        off = (y - c * x)[inside] / u[inside]
+        error = min(error, error * 2 * float(np.sqrt(np.mean(off**2))) + 1e-12 * abs(c))
     return c, error
 
 
-def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float, float] | None:
-    """Factors of ``y = c x + k z`` by weighted least squares, refitted to the better three quarters twice.
+def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float, float, float] | None:
+    """Factors c and k of ``y = c x + k z`` and their standard errors.
 
-    The third number is the standard error of c.
+    By weighted least squares, refitted to the better three quarters twice.
     """
     few = sample(y.size)
     y, x, z, u = y[few], x[few], z[few], u[few]
@@ -58,5 +63,5 @@ def two_terms(y: Array, x: Array, z: Array, u: Array) -> tuple[float, float, flo
         solution = np.linalg.solve(gram, columns[keep].T @ target[keep])
         miss = np.abs(target - columns @ solution)
         keep = miss <= max(float(np.quantile(miss, 0.75)), 3.0)
-    error = 2 / (scale[0] * float(np.sqrt(1 - (gram[0, 1] / (scale[0] * scale[1])) ** 2)))
-    return float(solution[0]), float(solution[1]), error
+    errors = 2 / (scale * float(np.sqrt(1 - (gram[0, 1] / (scale[0] * scale[1])) ** 2)))
+    return float(solution[0]), float(solution[1]), float(errors[0]), float(errors[1])

@@ -60,7 +60,7 @@ def _factor(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Explanation]:
         return
     c, error = fit
     found = trial(t, c * t.n, (1 + abs(c)) * t.u + error * np.abs(t.n), fitted=1)
-    if not found.accepted or abs(c - 1) <= 3 * error:
+    if not found.accepted or abs(c - 1) <= 3 * error or abs(c) <= 3 * error:
         return
     where, evidence = everywhere(t, found.odd), {"factor": c, "standard_error": error, **odd_ones(t, found.odd)}
     words = name_factor(c, error, dimensions)
@@ -123,6 +123,8 @@ def _penalty(t: Tensor) -> Iterator[Explanation]:
         tolerance = t.u + error * np.abs(x)
         found = trial(t, t.n + k * x, tolerance, fitted=1)
         telling = int((np.abs(k * x) > CLEAR * tolerance)[t.known & ~found.odd].sum()) - 1
+        if t.a.size == 1 and (norm == "L1" or not _round(k, error)):  # one number is some multiple of θ always
+            continue
         if found.accepted and telling >= 0 and abs(k) > 3 * error:
             statement = f"analytic = numeric {'+' if k > 0 else '-'} {abs(k):.6g} {symbol} {everywhere(t, found.odd)}"
             evidence = {"coefficient": k, "term": symbol, "standard_error": error, **odd_ones(t, found.odd)}
@@ -168,7 +170,9 @@ def _two_penalties(t: Tensor) -> Iterator[Explanation]:
     fit = two_terms(t.r[t.known], t.x[t.known], np.sign(t.x[t.known]), t.u[t.known])
     if fit is None:
         return
-    k, c, _ = fit
+    k, c, *errors = fit
+    if abs(k) <= 3 * errors[0] or abs(c) <= 3 * errors[1]:
+        return
     found = trial(t, t.n + k * t.x + c * np.sign(t.x), t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE))), fitted=2)
     telling = int((t.wrong & t.known & ~found.odd).sum()) - 2
     if found.accepted and telling > 1:
@@ -188,7 +192,7 @@ def _factor_and_penalty(t: Tensor, dimensions: Mapping[int, str]) -> Iterator[Ex
         fit = two_terms(t.a[t.known], t.n[t.known], x[t.known], t.u[t.known])
         if fit is None:
             continue
-        c, k, error = fit
+        c, k, error, _ = fit
         if abs(c - 1) < max(1e-6, 4 * error):  # one odd entry beside right ones
             continue
         tolerance = (1 + abs(c)) * t.u * (1 + 4 / np.sqrt(min(t.count, SAMPLE)))
