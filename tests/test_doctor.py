@@ -361,11 +361,11 @@ def test_causes_come_first_and_explain() -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", [3000, 3001, 3002, 3003])
 def test_families(seed: int) -> None:
-    """A few recipes of the benchmark's unseen families: nearly everything right, nothing said of healthy runs."""
+    """A few recipes of the families for tuning (a test does not look at the others): nearly everything right."""
     with np.errstate(all="ignore"):
         found = [
             (run.truth, [symptom.tag for symptom in run.history.diagnose()])
-            for run in runs(sweep(recipe(True, seed)), np.random.default_rng([77, seed]))
+            for run in runs(sweep(recipe(False, seed)), np.random.default_rng([77, seed]))
         ]
     wrong = [(truth, said) for truth, said in found if (truth not in said if truth else said)]
     assert len(wrong) <= 1, wrong

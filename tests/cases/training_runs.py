@@ -166,14 +166,15 @@ def _unseen_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
         partial(gp.Adam, beta1=0.8, beta2=0.99),
         partial(gp.Adam, weight_decay=1e-3),
     ]
-    schedules = [None, None, gp.schedules.Cosine(0.1), gp.schedules.InverseTime(0.05), gp.schedules.WarmUp(3)]
+    epochs = int(rng.integers(20, 46))
+    schedules = [None, None, gp.schedules.Cosine(epochs, 0.1), gp.schedules.InverseTime(0.05), gp.schedules.WarmUp(3)]
     return Recipe(
         task=task,
         hidden=hidden,
         batch=int(rng.choice([24, 48, 80] if normalized else [12, 24, 48, 80, 150])),
         optimizer=optimizers[int(rng.integers(0, len(optimizers)))],
         rate=float("nan"),
-        epochs=int(rng.integers(20, 46)),
+        epochs=epochs,
         seed=seed,
         last_init=str(rng.choice(["xavier", "glorot", "he"])),
         l1=float(rng.choice([0.0, 0.0, 0.0, 0.01])),
