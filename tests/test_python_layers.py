@@ -210,7 +210,7 @@ def test_the_branch_beyond_a_kink_is_wrong_however_near(side, distance):
     assert report.verdict == "fail" and report.culprits
 
 
-@pytest.mark.parametrize("distance", [10.0 ** -(k / 2) for k in range(18, 23)])
+@pytest.mark.parametrize("distance", [10.0 ** -(k / 2) for k in range(18, 30)])
 def test_a_thousandth_too_much_is_found_however_near_the_kinks(distance):
     """Rounding of the gradient is seen between points beside this one; the kinks between these are no rounding."""
     for wrong, verdict in ((1.0, "pass"), (1.001, "fail")):
@@ -220,6 +220,25 @@ def test_a_thousandth_too_much_is_found_however_near_the_kinks(distance):
             W, b = model.parameters["dense_0.W"].copy(), model.parameters["dense_0.b"]
             b[...] = sign * distance * np.array([1, 2, 3, 4]) - gp.kernels.dense_forward(X, W, np.zeros(4))[0]
             assert gp.check_model(model, X, y, nearby=False).verdict == verdict
+
+
+class Beyond(Rectifier):
+    """``max(x, 0)`` whose backward takes small positive numbers for negative."""
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return dy * (cache > 1e-3), {}
+
+
+@pytest.mark.parametrize("distance", [10.0 ** -(k / 2) for k in range(10, 32)])
+def test_a_number_that_is_known_to_the_last_digit_is_on_one_side_of_zero(distance, dtype):
+    """A bias alone, without any rounding: of other values in the layer its own size is no matter."""
+    X, y = batch(4, zero_row=True)
+    X[1:] *= 10
+    model = network([gp.Dense(4), Beyond(), gp.Dense(3)], dtype, seed=4)
+    model.parameters["dense_0.b"][...] = distance
+    report = gp.check_model(model, X, y, nearby=False)
+    assert report.verdict == "fail"
+    assert report.tensors["dense_0.b"].mismatched == 4
 
 
 # ---- edges of a domain, buffers ----

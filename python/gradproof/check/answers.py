@@ -22,7 +22,10 @@ Array = NDArray[Any]
 DIRECTIONS: Final = 3  # each to both sides
 # Distance of the points, relative to the parameters: some hundred units of round-off, so that every rounding changes.
 SPACING: Final = {"float32": 2.0**-16, "float64": 2.0**-44}
-NEARER: Final = 2.0**-5  # ... of others, for where kinks lie among those: most roundings change yet
+# Some units of round-off, so that most roundings change, and where that is seen: so far from the point that what kinks
+# there are beside it are far away, too.
+CLOSE: Final = {"float32": 2.0**-21, "float64": 2.0**-50}
+ASIDE: Final = {"float32": 2.0**-14, "float64": 2.0**-32}
 LINES: Final = 5
 NEAR: Final = 2.0**-48
 SINGLE: Final = 16.0  # times the noise further away than near by: it is that of float32
@@ -52,26 +55,24 @@ def rounding_of(model: Sequential, X: Array, targets: Array, precision: str) -> 
         subject._backward(subject._data_loss(scores, targets)[1], tape, gradient)
         return gradient.astype(np.float64)
 
-    def scattered(spacing: float) -> Array:
-        """The standard deviation over points that are so far apart."""
-        rng = np.random.default_rng(0)
-        seen = []
-        for _ in range(DIRECTIONS):
-            move = spacing * sizes * rng.choice((-1.0, 1.0), base.size) * rng.uniform(0.5, 1.0, base.size)
-            for side in (1, -1):
-                with np.errstate(all="ignore"):
-                    try:
-                        points = [differentiate((base + side * k * move).astype(model.dtype)) for k in (1, 2, 3, 4)]
-                    except Exception:  # a layer's own: the line leads beyond the edge of its domain
-                        continue
-                    seen.append(np.abs(np.diff(points, 3, axis=0)[0]) / np.sqrt(comb(6, 3)))
-        return np.asarray(np.median(seen, axis=0) / MEDIAN if seen else np.zeros_like(gradient))
-
     subject = model.copy()
     base = model.theta.astype(np.float64)
     gradient = differentiate(model.theta)
     sizes = np.concatenate([_size(base[e.offset : e.stop]) for e in model.layout.slices if e.size])
-    own = np.minimum(scattered(SPACING[precision]), scattered(NEARER * SPACING[precision]))
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(DIRECTIONS):
+        move = CLOSE[precision] * sizes * rng.choice((-1.0, 1.0), base.size) * rng.uniform(0.5, 1.0, base.size)
+        aside = ASIDE[precision] * sizes * rng.uniform(-1.0, 1.0, base.size)
+        line = [aside + k * move for k in (1, 2, 3, 4)]
+        for side in (1, -1):
+            with np.errstate(all="ignore"):
+                try:
+                    points = [differentiate((base + side * there).astype(model.dtype)) for there in line]
+                except Exception:  # a layer's own: the line leads beyond the edge of its domain
+                    continue
+                seen.append(np.abs(np.diff(points, 3, axis=0)[0]) / np.sqrt(comb(6, 3)))
+    own = np.median(seen, axis=0) / MEDIAN if seen else np.zeros_like(gradient)
     unit = float(np.finfo(model.dtype).eps) / 2
     for entry in model.layout.slices:
         if entry.size:

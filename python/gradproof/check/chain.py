@@ -13,16 +13,16 @@ bounded by how far each of them can, layer by layer from the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof.check.slopes import Slopes, measure_slopes
+from gradproof.check.slopes import GOAL, Slopes, measure_slopes
 from gradproof.check.stages import Probe
-from gradproof.check.ties import Ties
+from gradproof.check.ties import Sides
 
 Array = NDArray[Any]
 
@@ -59,8 +59,8 @@ class Chain:
         The network at the point.
     noise : sequence of array
         For every operation, and the loss behind them, a bound on the noise of its outputs.
-    ties : Ties, optional
-        Outputs that count as being at a kink although their own numbers tell on which side they are.
+    sides : mapping
+        By operation: outputs beside a kink, and the pieces that they may be on.
 
     Attributes
     ----------
@@ -68,8 +68,8 @@ class Chain:
         Points that were looked at, in evaluations of the whole network.
     """
 
-    def __init__(self, probe: Probe, noise: Sequence[Array], ties: Ties | None = None) -> None:
-        self.probe, self.noise, self.ties = probe, noise, ties
+    def __init__(self, probe: Probe, noise: Sequence[Array], sides: Mapping[int, Sides]) -> None:
+        self.probe, self.noise, self.sides = probe, noise, sides
         self.evaluations = 0.0
         self._gains: dict[int, Array] = {}
         self._weight = {len(probe.stages): np.full((probe.m, 1), 1 / probe.m)}
@@ -140,13 +140,20 @@ class Chain:
         slopes = self._slopes(index, x, entries, lines)
         value, error = (slopes.left + slopes.right) / 2, slopes.error
         jump = np.where(slopes.apart, (slopes.right - slopes.left) / 2, 0.0)
-        if self.ties is not None and index in self.ties.outputs:
-            tied, shift = self.ties.outputs[index], self.ties.shifts[index]
-            above, above_error = self._beside(index, x, shift, entries, lines)
-            below, below_error = self._beside(index, x, -shift, entries, lines)
-            value = np.where(tied, (above + below) / 2, value)
-            error = np.where(tied, above_error + below_error, error)
-            jump = np.where(tied, np.maximum(np.abs(above - below) / 2, np.abs(jump)), jump)
+        sides = self.sides.get(index)
+        if sides is None:
+            return _Factors(value, error, jump)
+        coarse = error > GOAL * np.max(np.abs(value), axis=(1, 2), keepdims=True)
+        wanted = sides.near & (slopes.apart | coarse | (sides.above & sides.below))
+        if wanted.any():
+            above, above_error = self._beside(index, x, sides.shift, entries, lines)
+            below, below_error = self._beside(index, x, -sides.shift, entries, lines)
+            both, up = sides.above & sides.below, sides.above
+            value = np.where(wanted, np.where(both, (above + below) / 2, np.where(up, above, below)), value)
+            one = np.where(up, above_error, below_error)
+            error = np.where(wanted, np.where(both, above_error + below_error, one), error)
+            rest = np.where(both, np.maximum(np.abs(above - below) / 2, np.abs(jump)), 0.0)
+            jump = np.where(wanted, rest, jump)
         return _Factors(value, error, jump)
 
     def _beside(

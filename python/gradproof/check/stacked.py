@@ -19,7 +19,7 @@ from gradproof.check.answers import noise_of, rounding_of
 from gradproof.check.chain import Chain
 from gradproof.check.measurement import Measurement
 from gradproof.check.stages import Probe, activations
-from gradproof.check.ties import Ties
+from gradproof.check.ties import sides_of
 from gradproof.nn.model import Sequential
 
 Array = NDArray[Any]
@@ -45,7 +45,7 @@ class Ahead:
         values = targets if targets.dtype == np.int64 else targets.astype(np.float64)
         self.probe = Probe(twin, values, [seen.astype(np.float64) for seen in activations(model, X)])
         self._noise = [DEVIATIONS * noise_of(self.probe, index) for index in range(len(self.probe.stages) + 1)]
-        self._chain = Chain(self.probe, self._noise)
+        self._chain = Chain(self.probe, self._noise, sides_of(self.probe, self._noise))
         unit = float(np.finfo(np.float64).eps) / 2
         coarse = any(
             np.any(own > COARSE * unit * np.max(np.abs(base), initial=0.0))
@@ -67,7 +67,8 @@ class Ahead:
 
     @cached_property
     def _all_branches(self) -> Chain:
-        return Chain(self.probe, self._noise, Ties(self.probe, self.model.dtype))
+        unit = float(np.finfo(self.model.dtype).eps) / 2
+        return Chain(self.probe, self._noise, sides_of(self.probe, self._noise, unit))
 
     def _block(self, entries: Array, thoroughly: bool) -> Measurement:
         """Some entries of one tensor."""

@@ -129,6 +129,14 @@ class Probe:
         finally:
             self.theta[entry] = before
 
+    def with_theta(self, index: int, X: Array, theta: Array) -> Array:
+        """A stage with other parameters."""
+        kept, self.theta = self.theta, theta
+        try:
+            return self._tried(index, X)
+        finally:
+            self.theta = kept
+
     def behind(self, index: int, inputs: Array) -> Array:
         """A stage on many batches (batch, row, column): in one call if it may see them stacked, else one by one."""
         if len(inputs) > 1 and self._stackable(index):
