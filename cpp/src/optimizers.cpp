@@ -67,20 +67,15 @@ GRADPROOF_INLINE T ratio(T numerator, T s, T root, T epsilon) {
 }
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__GNUC__)
-// Sixteen floats at once, to which GCC and Clang apply + - * as well. Half of a step was waiting for the one unit that
-// divides and takes roots; estimates of 14 bits and a step of Newton's method are as accurate as a few roundings.
+// Sixteen floats at once, to which GCC and Clang apply + - * as well. One unit takes roots and divides, while the others wait:
+// the inverse is an estimate of 14 bits and a step of Newton's method, as accurate as a rounding.
 #define GRADPROOF_ESTIMATES
 constexpr Index lanes = 16;
 
 GRADPROOF_INLINE __m512 madd(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
 
 GRADPROOF_INLINE __m512 ratio(__m512 numerator, __m512 s, __m512 root, __m512 epsilon) {
-  constexpr int zeros = 0x06, infinite = 0x08;  // classes of numbers
-  const __m512 half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1);
-  const __m512 inverse_root = _mm512_rsqrt14_ps(s), rough = s * inverse_root;
-  const __mmask16 kept = _mm512_fpclass_ps_mask(s, zeros | infinite);
-  const __m512 fine = madd(rough, _mm512_fnmadd_ps(rough, half * inverse_root, half), rough);
-  const __m512 d = madd(root, _mm512_mask_mov_ps(fine, kept, s), epsilon);
+  const __m512 one = _mm512_set1_ps(1), d = madd(root, _mm512_maskz_sqrt_ps(0xFFFF, s), epsilon);
   const __m512 inverse = _mm512_rcp14_ps(d);
   const __mmask16 finite = _mm512_cmp_ps_mask(d, _mm512_set1_ps(std::numeric_limits<float>::infinity()), _CMP_NEQ_UQ);
   return numerator * _mm512_mask_fmadd_ps(inverse, finite, _mm512_fnmadd_ps(d, inverse, one), inverse);
@@ -147,8 +142,7 @@ void descend(Kind kind, T* theta, T* slot0, T* slot1, const T* gradient, const R
 #if defined(GRADPROOF_ESTIMATES)
   if constexpr (sizeof(T) == 4) {
     const auto all = [](T value) { return _mm512_set1_ps(value); };
-    for (Index i = run.begin; i < run.end; i += lanes) {
-      const auto in = __mmask16((1u << std::min(lanes, run.end - i)) - 1);
+    const auto some = [&](Index i, __mmask16 in) {
       const auto load = [=](const T* from) { return _mm512_maskz_loadu_ps(in, from + i); };
       const auto store = [=](T* to, __m512 values) { _mm512_mask_storeu_ps(to + i, in, values); };
       __m512 first = all(0), second = all(0);
@@ -158,7 +152,10 @@ void descend(Kind kind, T* theta, T* slot0, T* slot1, const T* gradient, const R
       store(theta, before - madd(all(decay), before, step));
       if constexpr (Kind::slots > 0) store(slot0, first);
       if constexpr (Kind::slots > 1) store(slot1, second);
-    }
+    };
+    Index i = run.begin;
+    for (; i + lanes <= run.end; i += lanes) some(i, 0xFFFF);
+    if (i < run.end) some(i, __mmask16((1u << (run.end - i)) - 1));
     return;
   }
 #endif

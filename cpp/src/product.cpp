@@ -113,8 +113,8 @@ inline void prefetch_to_write(const void* address) {
 #endif
 }
 
-// The tile c (rows, columns): all of `packets`, or part of a single one. Rows of b have whole packets unless parts are fast. Rows of a lie a_row apart,
-// 1 if a_row is 0 (so that it is known here).
+// The tile c (rows, columns): all of `packets`, or part of a single one. Rows of b have whole packets unless parts are fast.
+// Rows of a lie a_row apart, 1 if a_row is 0 (so that it is known here).
 template <class T, int rows, int packets, bool unit_rows>
 void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, const T* b, Index b_row, Index k,
           Index columns, Prefetch ahead) {
@@ -128,6 +128,7 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
   if (unit_rows) a_row = 1;
   const bool whole = packets > 1 || columns == width<T>;
   const auto advance = [&](Index steps) {
+#pragma GCC unroll 4
     for (Index step = 0; step < steps; ++step) {
       Packet<T> columns_of_b[packets];
 #pragma GCC unroll 2
@@ -172,9 +173,9 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
       const T* start = result.start == Start::c ? c : result.row;
       const Packet<T> sum = sums[r][p];
       if (whole) {
-        pstoreu(c + j, padd(start ? ploadu<Packet<T>>(start + j) : pset1<Packet<T>>(T(0)), sum));
+        pstoreu(c + j, start ? padd(ploadu<Packet<T>>(start + j), sum) : sum);
       } else {
-        store_part(c + j, padd(start ? load_part(start + j, columns) : pset1<Packet<T>>(T(0)), sum), columns);
+        store_part(c + j, start ? padd(load_part(start + j, columns), sum) : sum, columns);
       }
     }
     c += result.stride;
@@ -220,7 +221,7 @@ T* scratch(int which, Index count) {
 // to[j * lead + i] = from (i, j) for i < rows, and 0 up to `lead`: rows of `from` become neighbours. Writes up to a packet
 // beyond its last number, as long as lead is not a multiple of a packet.
 template <class T>
-void pack(T* to, View<T> from, Index rows, Index columns, Index lead) {
+void pack(T* to, const View<T>& from, Index rows, Index columns, Index lead) {
   constexpr Index w = width<T>;
   Index i = 0;
   if (from.row == 1) {
@@ -263,7 +264,8 @@ struct Rows {
 
 // One block: k steps, for which panels of b stay in the cache.
 template <class T>
-void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index k, Index n, bool pack_a, bool pack_b) {
+void block_product(const Result<T>& result, const View<T>& a, const View<T>& b, Index m, Index k, Index n, bool pack_a,
+                   bool pack_b) {
   constexpr Index panel = tile_packets * width<T>;
   const Rows rows(m);
   T* a_panels = pack_a ? scratch<T>(0, m * k + width<T>) : nullptr;
@@ -301,7 +303,7 @@ void block_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index
 }
 
 template <class T>
-void serial_product(const Result<T>& result, View<T> a, View<T> b, Index m, Index k, Index n) {
+void serial_product(const Result<T>& result, const View<T>& a, const View<T>& b, Index m, Index k, Index n) {
   const Index blocks = std::max<Index>(1, (k + k_block - 1) / k_block);
   const bool pack_a = m * k * Index(sizeof(T)) > small_bytes && n > 4 * tile_packets * width<T>;
   const bool pack_b = b.column != 1 || k * n * Index(sizeof(T)) > small_bytes;
