@@ -17,6 +17,7 @@ from gradproof.check.apart import told_apart
 from gradproof.check.findings import findings_of
 from gradproof.check.guard import guard
 from gradproof.check.measurement import Measurement
+from gradproof.check.narrowed import named
 from gradproof.check.penalty import measure_penalty
 from gradproof.check.points import burn_in, nearby_point, unreached
 from gradproof.check.portions import INTERRUPTED, Terms, measure_portions
@@ -204,7 +205,7 @@ class _Check:
         self.analytic = self.subject.gradient(parts) if gradient is None else flat(gradient, model)
         self.value = 0.0  # the data loss
         self.natural = 0.0  # ... and of what size it is where nothing is learned
-        self.with_twin = np.zeros(model.layout.size, bool)  # parameters that can be measured in float64 as well
+        self.with_twin = False  # whether it can be measured in float64 as well
         self.settled: Settled | None = None  # what the twin says
         self.notes: list[str] = []
         self.findings = self.subject.findings
@@ -215,7 +216,7 @@ class _Check:
             point = Point(model, self.X, self.y, careful=self.scheme in PROPAGATED)
         self.value, self.natural = point.value, natural_slope(point)
         if model.dtype == np.float32 and self.scheme in PROPAGATED and self.step is None and "data" in self.parts:
-            self.with_twin[point.first :] = True
+            self.with_twin = True
         verdict = self._contract_broken()
         measured: dict[str, Measurement] = {}
         reports: dict[str, GradientReport] = {}
@@ -238,7 +239,7 @@ class _Check:
                     measured = self._reconsidered(measured, point, wrong[:0], more)
                     tensors, reports = self._compare(measured)
             comparisons = [tensors, *(report.tensors for report in reports.values())]
-            if verdict is None and self.with_twin.any() and doubtful(comparisons):
+            if verdict is None and self.with_twin and doubtful(comparisons):
                 self._by_twin(measured, point, comparisons)
                 tensors, reports = self._compare(measured)
         if verdict is None:
@@ -279,7 +280,7 @@ class _Check:
     def _tensors(self, analytic: Array, measured: Measurement) -> dict[str, TensorReport]:
         largest = float(np.abs(measured.numeric).max(initial=0.0))
         # Where there is a twin, it has the last word on entries that are nothing beside those of other tensors.
-        scale = np.where(self.with_twin, 0.0, largest) if self.with_twin.any() else largest
+        scale = 0.0 if self.with_twin else largest
         slices = self.model.layout.slices
         a = analytic.astype(np.float64)
         where = [slice(entry.offset, entry.stop) for entry in slices if entry.size]
@@ -351,7 +352,7 @@ class _Check:
         """What the diagnosis makes of them; a cause that is known already replaces the one read from the pattern."""
         wrong = {name for name, tensor in tensors.items() if tensor.mismatched}
         parameters = [self.model.parameters[name] for name in tensors] if wrong else []  # to read the pattern from
-        found = findings_of(list(tensors.values()), parameters)
+        found = named(findings_of(list(tensors.values()), parameters), self.subject.narrowed, self.model)
         if cause is None:
             return found
         return [replace(finding, cause=cause) if finding.tensor in wrong else finding for finding in found]

@@ -50,11 +50,18 @@ def by_twin(
     Returns the measurement with the twin's numbers, and what these settle of the open entries.
     """
     close, blind = close_calls(comparisons), entries_of(comparisons, Status.UNRESOLVED)
-    close = close[close >= point.first]
+    close = close[close >= point.first]  # in front of a Python layer everything is measured in float64 anyway
     if close.size:
         there = measure_at(Point(*_twin(point)), scheme, None, close)
         measured = measured.updated(close, there.widened(measured[close]))
-    return _settle(point, scheme, measured, blind) if blind.size else (measured, None)
+    if not blind.size:
+        return measured, None
+    try:
+        return _settle(point, scheme, measured, blind)
+    except Exception:  # a Python layer's own: it was not made for float64
+        if not point.first:
+            raise
+        return measured, None
 
 
 def _settle(point: Point, scheme: Scheme, measured: Measurement, blind: Array) -> tuple[Measurement, Settled]:
@@ -72,7 +79,7 @@ def _settle(point: Point, scheme: Scheme, measured: Measurement, blind: Array) -
     measured : Measurement
         Of the data part of the cost, every parameter.
     blind : int64 array
-        Indices into theta; those in front of a Python layer are left alone.
+        Indices into theta.
 
     Returns
     -------
@@ -83,7 +90,7 @@ def _settle(point: Point, scheme: Scheme, measured: Measurement, blind: Array) -
     model = point.model
     whole = [np.arange(0)]
     for entry in model.layout.slices:
-        if entry.offset >= point.first and np.any((blind >= entry.offset) & (blind < entry.stop)):
+        if np.any((blind >= entry.offset) & (blind < entry.stop)):
             whole.append(np.arange(entry.offset, entry.stop))
     blind = np.concatenate(whole)
     twin, X, targets = _twin(point)

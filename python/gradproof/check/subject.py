@@ -14,6 +14,7 @@ from gradproof.check.report import Finding, Verdict
 from gradproof.nn.layers import Layer
 from gradproof.nn.model import Sequential
 from gradproof.nn.network import PARTS, Network
+from gradproof.nn.python_layer import Narrowed, narrowed
 from gradproof.nn.validate import numeric
 
 Array = NDArray[Any]
@@ -30,11 +31,14 @@ class Subject:
     ----------
     findings : list of Finding
         What was noticed while asking.
+    narrowed : list of Narrowed
+        What Python layers handed back in fewer digits than they were given, the last time.
     """
 
     def __init__(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> None:
         self.model, self.X, self.y = model, X, y
         self.findings: list[Finding] = []
+        self.narrowed: list[Narrowed] = []
         self.has_python = has_python(model)
         self._own = type(model).loss_and_gradient is Sequential.loss_and_gradient and not self.has_python
 
@@ -53,7 +57,7 @@ class Subject:
             model.gradient[...] = kept_gradient
             return gradient
         kept_gradient = model.gradient.copy()
-        with self.unchanged():
+        with self.unchanged(), narrowed() as self.narrowed:
             takes_parts = "parts" in inspect.signature(model.loss_and_gradient).parameters
             if parts == PARTS:
                 returned = model.loss_and_gradient(self.X, self.y)

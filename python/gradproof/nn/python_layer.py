@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,39 @@ from gradproof.nn.layout import Views
 from gradproof.nn.structure import Node, blamed, writes_named
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A float array that came back from ``backward`` in fewer digits than `dy` has.
+
+    Attributes
+    ----------
+    node : Node
+    parameter : str
+        Whose gradient it is; empty for ``dx``.
+    came, given : str
+        Names of its dtype, and of that of `dy`.
+    """
+
+    node: Node
+    parameter: str
+    came: str
+    given: str
+
+
+_narrowed: ContextVar[list[Narrowed] | None] = ContextVar("_narrowed", default=None)
+
+
+@contextmanager
+def narrowed() -> Iterator[list[Narrowed]]:
+    """Collect what comes back in fewer digits meanwhile."""
+    found: list[Narrowed] = []
+    token = _narrowed.set(found)
+    try:
+        yield found
+    finally:
+        _narrowed.reset(token)
 
 
 def forward(node: Node, x: Array, parameters: Views, training: bool) -> tuple[Array, Any]:
@@ -53,6 +90,14 @@ def _backward(node: Node, dy: Array, cache: Any, parameters: Views, gradient: Vi
         raise ValueError(
             f"{node.name}: backward returned gradients of {sorted(map(str, gradients))}, expected {sorted(node.shapes)}"
         )
+    found = _narrowed.get()
+    if found is not None:
+        handed = {"": np.asarray(dx), **{name: np.asarray(value) for name, value in gradients.items()}}
+        found += [
+            Narrowed(node, name, array.dtype.name, dy.dtype.name)
+            for name, array in handed.items()
+            if array.dtype.kind == "f" and array.dtype.itemsize < dy.dtype.itemsize
+        ]
     dx = _array(dx, (len(dy), node.n_in), dy.dtype, f"{node.name}: backward: dx")
     arrays = {
         name: _array(gradients[name], shape, dy.dtype, f"{node.name}: backward: gradient of {name}")
