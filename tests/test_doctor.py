@@ -182,6 +182,16 @@ def test_a_loss_that_falls_for_the_rows_of_training_only_is_not_slow() -> None:
         assert [symptom.tag for symptom in history.diagnose()] == tags
 
 
+@pytest.mark.parametrize("seed", [1, 2, 6])
+def test_two_sigmoid_layers_let_enough_through(rng: np.random.Generator, seed: int) -> None:
+    X = rng.normal(size=(500, 3))
+    y = np.column_stack([np.sin(X[:, 0]) + X[:, 1], X[:, 2] * X[:, 0]])
+    hidden = [gp.Dense(56, "xavier"), gp.Sigmoid(), gp.Dense(28, "xavier"), gp.Sigmoid()]
+    model = gp.Sequential([*hidden, gp.Dense(2, "he")], 3, "mse", seed=seed)
+    history = model.fit(X, y, optimizer=gp.Momentum(0.01), epochs=40, batch_size=150, progress=False, monitor=True)
+    assert [symptom.tag for symptom in history.diagnose()] == ["learning_rate_too_low"]
+
+
 def test_few_steps_are_named_as_such(healthy: Setup) -> None:
     (symptom,) = replace(healthy, batch=400, optimizer=gp.Adam(1e-3)).fit().diagnose()
     assert symptom.tag == "learning_rate_too_low" and symptom.evidence["steps"] == 20
