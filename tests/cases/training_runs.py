@@ -89,10 +89,12 @@ def recipe(unseen: bool, seed: int) -> Recipe:
     rng = np.random.default_rng([int(unseen), seed])
     tasks = UNSEEN if unseen else TUNING
     task = tasks[seed % len(tasks)](rng)
-    return (_unseen_recipe if unseen else _tuning_recipe)(task, rng, seed)
+    if unseen:
+        return _varied_recipe(task, rng, seed, UNSEEN_STYLE)
+    return _plain_recipe(task, rng, seed) if rng.random() < 0.6 else _varied_recipe(task, rng, seed, TUNING_STYLE)
 
 
-def _tuning_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
+def _plain_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
     activation = rng.choice(["relu", "relu", "relu", "tanh", "leaky", "sigmoid", "maxout"])
     depth = int(rng.integers(1, 4)) if activation != "sigmoid" else 1
     batch_norm = activation in ("relu", "leaky", "tanh") and rng.random() < 0.3
@@ -127,36 +129,26 @@ def _tuning_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
     )
 
 
-def _unseen_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
-    """Networks that no threshold was set with: layers that get narrower, or of several kinds, batch normalization
-    before or behind the activation or of the inputs, dropout in between; other constants, penalties and schedules.
-    """
-    kinds = {
-        "relu": (gp.ReLU(), "he"),
-        "tanh": (gp.Tanh(), "glorot"),
-        "leaky": (gp.LeakyReLU(float(rng.choice([0.01, 0.2, 0.3]))), "he"),
-        "sigmoid": (gp.Sigmoid(), "glorot"),
-    }
-    activation = str(rng.choice(["relu", "relu", "tanh", "leaky", "sigmoid", "maxout", "mixed"]))
-    depth = int(rng.integers(1, 5)) if activation not in ("sigmoid", "maxout") else int(rng.integers(1, 3))
-    normalized = str(rng.choice(["", "", "", "before", "behind", "inputs"])) if activation != "maxout" else ""
-    units, narrower = int(rng.choice([12, 28, 56, 80, 112])), rng.random() < 0.5
-    keep = float(rng.choice([1.0, 1.0, 1.0, 0.85, 0.95]))
-    hidden: list[Any] = [gp.BatchNorm()] if normalized == "inputs" else []
-    for at in range(depth):
-        if activation == "maxout":
-            hidden.append(gp.Maxout(max(units // 3, 6), 3))
-            continue
-        kind = activation if activation != "mixed" else ("relu", "tanh", "leaky")[at % 3]
-        layer, init = kinds[kind]
-        hidden.append(gp.Dense(units, init=init))
-        hidden += [gp.BatchNorm(), layer] if normalized == "before" else [layer]
-        if normalized == "behind":
-            hidden.append(gp.BatchNorm())
-        if keep < 1 and at + 1 < depth:
-            hidden.append(gp.Dropout(keep))
-        units = max(units // 2, 12) if narrower else units
-    optimizers = [
+@dataclass(frozen=True)
+class Style:
+    """What varied recipes are made from."""
+
+    slopes: tuple[float, ...]
+    widths: tuple[int, ...]
+    batches: tuple[int, ...]
+    keeps: tuple[float, ...]
+    mixed: tuple[str, ...]
+    optimizers: tuple[Any, ...]
+    schedules: tuple[Any, ...]  # of the number of epochs
+
+
+TUNING_STYLE = Style(
+    slopes=(0.01, 0.2, 0.3),
+    widths=(12, 28, 56, 80, 112),
+    batches=(12, 24, 48, 80, 150),
+    keeps=(1.0, 1.0, 1.0, 0.85, 0.95),
+    mixed=("relu", "tanh", "leaky"),
+    optimizers=(
         gp.SGD,
         partial(gp.SGD, clip_norm=1.0),
         partial(gp.Momentum, beta=0.8),
@@ -165,21 +157,83 @@ def _unseen_recipe(task: Task, rng: np.random.Generator, seed: int) -> Recipe:
         gp.Adam,
         partial(gp.Adam, beta1=0.8, beta2=0.99),
         partial(gp.Adam, weight_decay=1e-3),
-    ]
+    ),
+    schedules=(
+        lambda epochs: None,
+        lambda epochs: None,
+        lambda epochs: gp.schedules.Cosine(epochs, 0.1),
+        lambda epochs: gp.schedules.InverseTime(0.05),
+        lambda epochs: gp.schedules.WarmUp(3),
+    ),
+)
+UNSEEN_STYLE = Style(
+    slopes=(0.02, 0.1, 0.4),
+    widths=(18, 36, 44, 72, 100),
+    batches=(14, 30, 60, 100, 180),
+    keeps=(1.0, 1.0, 1.0, 0.9),
+    mixed=("leaky", "relu", "tanh"),
+    optimizers=(
+        partial(gp.SGD, clip_norm=3.0),
+        partial(gp.SGD, weight_decay=1e-3),
+        partial(gp.Momentum, beta=0.7),
+        partial(gp.Momentum, beta=0.9, clip_norm=2.0),
+        partial(gp.RMSprop, beta=0.95),
+        partial(gp.RMSprop, beta=0.9, epsilon=1e-5),
+        partial(gp.Adam, beta1=0.85),
+        partial(gp.Adam, clip_norm=5.0),
+    ),
+    schedules=(
+        lambda epochs: None,
+        lambda epochs: None,
+        lambda epochs: gp.schedules.Exponential(0.97),
+        lambda epochs: gp.schedules.Staircase(0.5, max(5, epochs // 3)),
+        lambda epochs: gp.schedules.WarmUp(2, gp.schedules.Cosine(epochs, 0.2)),
+    ),
+)
+
+
+def _varied_recipe(task: Task, rng: np.random.Generator, seed: int, style: Style) -> Recipe:
+    """Layers that get narrower, or of several kinds, batch normalization before or behind the activation or of the
+    inputs, dropout in between; other constants, penalties and schedules.
+    """
+    kinds = {
+        "relu": (gp.ReLU(), "he"),
+        "tanh": (gp.Tanh(), "glorot"),
+        "leaky": (gp.LeakyReLU(float(rng.choice(style.slopes))), "he"),
+        "sigmoid": (gp.Sigmoid(), "glorot"),
+    }
+    activation = str(rng.choice(["relu", "relu", "tanh", "leaky", "sigmoid", "maxout", "mixed"]))
+    depth = int(rng.integers(1, 5)) if activation not in ("sigmoid", "maxout") else int(rng.integers(1, 3))
+    normalized = str(rng.choice(["", "", "", "before", "behind", "inputs"])) if activation != "maxout" else ""
+    units, narrower = int(rng.choice(style.widths)), rng.random() < 0.5
+    keep = float(rng.choice(style.keeps))
+    hidden: list[Any] = [gp.BatchNorm()] if normalized == "inputs" else []
+    for at in range(depth):
+        if activation == "maxout":
+            hidden.append(gp.Maxout(max(units // 3, 6), 3))
+            continue
+        kind = activation if activation != "mixed" else style.mixed[at % 3]
+        layer, init = kinds[kind]
+        hidden.append(gp.Dense(units, init=init))
+        hidden += [gp.BatchNorm(), layer] if normalized == "before" else [layer]
+        if normalized == "behind":
+            hidden.append(gp.BatchNorm())
+        if keep < 1 and at + 1 < depth:
+            hidden.append(gp.Dropout(keep))
+        units = max(units // 2, 12) if narrower else units
     epochs = int(rng.integers(20, 46))
-    schedules = [None, None, gp.schedules.Cosine(epochs, 0.1), gp.schedules.InverseTime(0.05), gp.schedules.WarmUp(3)]
     return Recipe(
         task=task,
         hidden=hidden,
-        batch=int(rng.choice([24, 48, 80] if normalized else [12, 24, 48, 80, 150])),
-        optimizer=optimizers[int(rng.integers(0, len(optimizers)))],
+        batch=int(rng.choice(style.batches[1:4] if normalized else style.batches)),
+        optimizer=style.optimizers[int(rng.integers(0, len(style.optimizers)))],
         rate=float("nan"),
         epochs=epochs,
         seed=seed,
         last_init=str(rng.choice(["xavier", "glorot", "he"])),
         l1=float(rng.choice([0.0, 0.0, 0.0, 0.01])),
         l2=float(rng.choice([0.0, 0.0, 0.03])),
-        schedule=schedules[int(rng.integers(0, len(schedules)))],
+        schedule=style.schedules[int(rng.integers(0, len(style.schedules)))](epochs),
         dtype=str(rng.choice(["float32", "float32", "float64"])),
         notes={"activation": activation},
     )

@@ -318,6 +318,6 @@ def rises(curve: Curve) -> float:
     No single rise counts for more than the level: one spike is not a swing.
     """
     half = curve[len(curve) // 2 :]
-    if len(half) < 3 or not all(isfinite(value) for value in half) or np.median(half) <= 0:
+    if len(half) < 3 or not all(isfinite(value) for value in half) or np.median(half) < 0:
         return 0.0
-    return float(np.mean(np.clip(np.diff(half) / np.median(half), 0, 1)))
+    return float(np.mean(np.clip(np.diff(half) / max(np.median(half), 1e-300), 0, 1)))  # a loss may well be 0

@@ -53,7 +53,7 @@ def _seen(case: Case) -> Iterator[Finding]:
     if harmed or case.held_up:  # a start that a run gets over at once does no harm
         yield from initial.bad_initial_loss(case, harmed)
         yield from initial.exploding_gradient(case)
-    yield from initial.vanishing_gradient(case, failing)
+    yield from initial.vanishing_gradient(case, failing or (case.held_up and not case.good))
     yield from initial.saturated_activation(case, failing)
     yield from initial.dead_relu(case, failing)
     yield from fitting.small_batch_norm(case, failing or (open_ended and case.left > 0.3))

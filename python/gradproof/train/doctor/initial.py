@@ -37,13 +37,9 @@ def bad_initial_loss(case: Start, harmed: bool = True) -> Iterator[Finding]:
 
     One that nets have by nature is the cause of nothing that a run shows besides.
     """
-    allowed = limit.INITIAL_LOSS_MSE if case.loss == "mse" else limit.INITIAL_LOSS
-    if not case.network["batch_norm"]:  # scores are as large as the inputs, which are judged by themselves
-        rms = case.inputs["rms"]
-        allowed *= max(1.0, float("inf") if rms is None else rms)
-    expected = max(case.expected_loss, case.constant_loss)
+    allowed, expected = _allowed(case), max(case.expected_loss, case.constant_loss)
     slight = isinstance(case, Case) and case.first_loss <= limit.INITIAL_LOSS_CAUSE * allowed * expected
-    if case.first_loss > allowed * expected > 0 and (harmed or not slight):
+    if _far_off(case) and (harmed or not slight):
         layers = case.layers("Dense", "Maxout")
         yield Finding(
             Symptom(
@@ -57,6 +53,19 @@ def bad_initial_loss(case: Start, harmed: bool = True) -> Iterator[Finding]:
             ),
             slight=slight,
         )
+
+
+def _allowed(case: Start) -> float:
+    """How many times the loss of knowing nothing a start may have."""
+    allowed = limit.INITIAL_LOSS_MSE if case.loss == "mse" else limit.INITIAL_LOSS
+    if not case.network["batch_norm"]:  # scores are as large as the inputs, which are judged by themselves
+        rms = case.inputs["rms"]
+        allowed *= max(1.0, float("inf") if rms is None else rms)
+    return allowed
+
+
+def _far_off(case: Start) -> bool:
+    return case.first_loss > _allowed(case) * max(case.expected_loss, case.constant_loss) > 0
 
 
 def exploding_gradient(case: Start) -> Iterator[Finding]:
@@ -87,8 +96,11 @@ def exploding_gradient(case: Start) -> Iterator[Finding]:
 
 
 def vanishing_gradient(case: Start, failing: bool = True) -> Iterator[Finding]:
-    """`failing`: whether the run learned less than it could; what vanishes a little may still train."""
-    if not failing or len(case.weights) < 3:
+    """`failing`: whether the run learned less than it could, or began late; what vanishes a little may still train.
+
+    Of a start that is far off nobody can tell: all rows pull alike then, which layers behind centred inputs hardly see.
+    """
+    if not failing or len(case.weights) < 3 or _far_off(case):
         return
     flow, spreads = case.flow(case.start), _spreads(case, case.start)
     if (
