@@ -241,6 +241,47 @@ def test_a_number_that_is_known_to_the_last_digit_is_on_one_side_of_zero(distanc
     assert report.tensors["dense_0.b"].mismatched == 4
 
 
+# ---- curved and flat ----
+@pytest.mark.parametrize("size", [2.0, 4.0, 8.0, 16.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_are_nearly_certain_are_right(size, seed):
+    """Their loss is a stair of the last digit of the scores: flat in between, which is no slope."""
+    X, _ = batch(seed)
+    model = network([gp.Dense(5), LEAKY, gp.Dense(3)], seed=seed)
+    model.parameters["dense_1.W"][...] *= size
+    report = gp.check_model(model, X, np.argmax(model.forward(X), axis=1))
+    assert report.ok, report
+
+
+class Normalized(gp.Layer):
+    """Rows of mean 0 and variance 1."""
+
+    row_independent = True
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        c = x - x.mean(axis=1, keepdims=True)
+        sd = np.sqrt(np.mean(c * c, axis=1, keepdims=True) + 1e-3)
+        return c / sd, (c / sd, sd)
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        y, sd = cache
+        e = dy / sd
+        return e - e.mean(axis=1, keepdims=True) - y * np.mean(e * y, axis=1, keepdims=True), {}
+
+
+@pytest.mark.parametrize("seed", [1, 3, 12])
+def test_a_millionth_is_seen_through_curved_layers_and_means_over_the_batch(seed):
+    X, y = batch(seed)
+    hidden = [layer for n in (5, 6) for layer in (gp.Dense(n), Normalized(), gp.BatchNorm())]
+    model = network([*hidden, gp.Dense(5), gp.BatchNorm(), LEAKY, gp.Dense(3)], seed=seed)
+    report = gp.check_model(model, X, y, nearby=False)
+    assert report.ok
+    for tensor in report.tensors.values():
+        size = np.abs(tensor.analytic)
+        large = size > max(0.1 * np.max(size), 1e-8)
+        assert np.max((tensor.uncertainty / np.maximum(size, 1e-300))[large], initial=0.0) < 1e-6
+
+
 # ---- edges of a domain, buffers ----
 class Logarithm(gp.Layer):
     """``log(x + edge)``; raises where there is none. It gives its one buffer for every shape, again and again."""

@@ -91,6 +91,7 @@ def noise_of(probe: Probe, index: int) -> Array:
     """
     near = np.max(_levels(probe, index, NEAR), axis=0)
     wide = np.min(_levels(probe, index, SPACING["float32"]), axis=0)  # a kink beside the point is met on one side
+    near = np.where(near > 0, near, wide)  # some values do not change at all over so small a distance: a stair is flat
     size = np.abs(probe.base[index])
     seen = (wide > 0) & (size > 0)
     if not seen.any():

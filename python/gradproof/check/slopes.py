@@ -22,9 +22,9 @@ Array = NDArray[Any]
 # (lines, steps) -> the outputs (step, line, row, column), and the steps (step, line) that were really made.
 Moved: TypeAlias = Callable[[Array, Sequence[float]], tuple[Array, Array]]
 
-WIDE: Final = 2.0**-10
+WIDE: Final = 2.0**-11
 NARROW: Final = 2.0**-20  # what happens between the wide steps and the point shows here
-GOAL: Final = 2.0**-30  # error, beside the largest slope of a line, with which no other steps are tried
+GOAL: Final = 2.0**-31  # error, beside the largest slope of a line, with which no other steps are tried
 WIDEST: Final = 2
 FINEST: Final = 56  # powers of 1/2
 PERSISTENT: Final = 3  # levels at odds with all finer ones in a row: the end of a piece, not a chance of the noise
