@@ -1,7 +1,7 @@
 """Every number that a verdict depends on, with where it comes from.
 
-"Tuning" are the runs of ``bench/run.py doctor --tuning`` (40 families of data, from blobs to plants; five activations,
-four optimizers, one to three hidden layers): a threshold lies between what healthy and what sick runs showed there. The
+"Tuning" are the runs of ``bench/run.py doctor --tuning`` (50 families of data, from blobs to engines; five activations,
+four optimizers, one to four hidden layers): a threshold lies between what healthy and what sick runs showed there. The
 table of that benchmark is made with other data, sizes and seeds.
 """
 
