@@ -120,6 +120,45 @@ def test_what_is_no_subgradient_is_a_mismatch_at_the_kink(at_zero, seed, dtype):
     assert report.tensors["dense_0.W"].worst(1)[0].status == "kink-mismatch"
 
 
+@pytest.mark.parametrize(("at_zero", "verdict"), [(-0.4, "fail"), (-0.01, "fail"), (0.0, "pass"), (0.4, "pass")])
+def test_ties_one_behind_another_are_not_taken_for_more_than_they_are(at_zero, verdict, dtype):
+    """Both slopes are between 0 and 1, and so is their product."""
+    model = network([gp.Dense(1), Rectifier(at_zero), gp.Dense(1), Rectifier(1.0), gp.Dense(3)], dtype)
+    assert gp.check_model(model, np.zeros((1, 4)), [1], nearby=False).verdict == verdict
+
+
+class Shared(gp.Layer):
+    """The largest of several; equals share what flows back, or the second of them gets it."""
+
+    row_independent = True
+
+    def __init__(self, of: int, second: bool) -> None:
+        self.of, self.second = of, second
+
+    def output_size(self, n_in: int) -> int:
+        return n_in // self.of
+
+    def forward(self, x: Any, parameters: Any, training: bool) -> Any:
+        groups = x.reshape(len(x), -1, self.of)
+        largest = groups.max(axis=2)
+        equals = groups == largest[..., None]
+        seconds = equals & (np.cumsum(equals, axis=2) == 2)
+        return largest, np.where(self.second & seconds.any(axis=2, keepdims=True), seconds, equals)
+
+    def backward(self, dy: Any, cache: Any, parameters: Any) -> Any:
+        return (dy[..., None] * cache / cache.sum(axis=2, keepdims=True)).reshape(len(dy), -1).astype(dy.dtype), {}
+
+
+@pytest.mark.parametrize("of", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("second", [False, True])
+def test_equals_of_any_number_may_share(second, of, seed, dtype):
+    for between in ([], [LEAKY]):
+        model = network([gp.Dense(2 * of), *between, Shared(of, second), gp.Dense(3)], dtype, seed)
+        report = gp.check_model(model, *batch(seed, zero_row=True))
+        assert report.ok, report
+
+
 LEAKY = Rectifier(0.1, 0.1)
 DEEP = [
     [gp.Dense(5), LEAKY, gp.Dense(6), LEAKY, gp.Dense(3)],

@@ -14,12 +14,13 @@ bounded by how far each of them can, layer by layer from the last.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof.check.branches import Jacobians, extremes
 from gradproof.check.slopes import GOAL, Slopes, measure_slopes
 from gradproof.check.stages import Probe
 from gradproof.check.ties import Sides
@@ -33,21 +34,25 @@ MARGIN: Final = 4.0  # a bound on what errors of random signs add up to, in thei
 @dataclass(frozen=True)
 class Tangents:
     """Derivatives of the losses of the samples (line, sample), and bounds on their errors; what choices of branches in
-    the rows of that sample can make of that of the mean loss, and by how much it is larger on the right."""
+    the rows of that sample can make of that of the mean loss, and by how much it is larger on the right. If known, the
+    least and the largest of the latter that any choice gives (line)."""
 
     value: Array
     error: Array
     spread: Array
     rise: Array
+    extremes: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
 class _Factors:
-    """How outputs of an operation change along lines: value, error, and half the jump to the right at a kink."""
+    """How outputs of an operation change along lines: value, error, and half the jump to the right at a kink; half of
+    what the piece above has more than the one below, NaN where another kink was met."""
 
     value: Array
     error: Array
     jump: Array
+    turn: Array
 
 
 class Chain:
@@ -72,12 +77,34 @@ class Chain:
         self.probe, self.noise, self.sides = probe, noise, sides
         self.evaluations = 0.0
         self._gains: dict[int, Array] = {}
+        self._jacobians: dict[int, Jacobians] = {}
         self._weight = {len(probe.stages): np.full((probe.m, 1), 1 / probe.m)}
 
     def derivatives(self, entries: Array) -> Tangents:
         """By single parameters, all of one tensor."""
         first = self.probe.owner(int(entries[0]))
-        return self._through(first, self._factors(first, entries, None))
+        factors = self._factors(first, entries, None)
+        found = self._through(first, factors)
+        return replace(found, extremes=self._extremes(first, factors)) if found.spread.any() else found
+
+    def _extremes(self, index: int, factors: _Factors) -> tuple[Array, Array] | None:
+        """Of the mean loss, over all branches of an operation and of those behind; None where these are not told."""
+        last = len(self.probe.stages)
+        if index == last or not all(self.probe.row_by_row(behind) for behind in range(index + 1, last + 1)):
+            return None
+        jacobians = [self._jacobian(behind) for behind in range(index + 1, last + 1)]
+        if any(np.isnan(own.turn).any() for own in jacobians):
+            return None
+        found = extremes(factors.value, factors.jump, jacobians)
+        return None if found is None else (found[0].mean(axis=1), found[1].mean(axis=1))
+
+    def _jacobian(self, index: int) -> Jacobians:
+        if index not in self._jacobians:
+            x = self.probe.inputs[index]
+            lines = np.repeat(np.eye(x.shape[1])[:, None, :], len(x), axis=1)
+            found = self._factors(index, None, lines)
+            self._jacobians[index] = Jacobians(*(np.moveaxis(part, 0, 1) for part in (found.value, found.turn)))
+        return self._jacobians[index]
 
     def _through(self, index: int, factors: _Factors) -> Tangents:
         """From the outputs of an operation to the losses."""
@@ -123,13 +150,13 @@ class Chain:
             columns = np.flatnonzero(missing.any(axis=0))
             lines = np.zeros((columns.size, *weights.shape))
             lines[np.arange(columns.size), :, columns] = 1.0
-            found = self._through(index, _Factors(lines, np.zeros_like(lines), np.zeros_like(lines)))
+            found = self._through(index, _Factors(lines, *[np.zeros_like(lines)] * 3))
             weights[:, columns] = np.copysign(np.abs(found.value) / m + found.spread, found.value).T
         else:
             places = np.argwhere(missing)
             lines = np.zeros((len(places), *weights.shape))
             lines[np.arange(len(places)), places[:, 0], places[:, 1]] = 1.0
-            found = self._through(index, _Factors(lines, np.zeros_like(lines), np.zeros_like(lines)))
+            found = self._through(index, _Factors(lines, *[np.zeros_like(lines)] * 3))
             mean = found.value.mean(axis=1)
             weights[missing] = np.copysign(np.abs(mean) + found.spread.sum(axis=1), mean)
         return np.nan_to_num(weights)
@@ -140,21 +167,29 @@ class Chain:
         slopes = self._slopes(index, x, entries, lines)
         value, error = (slopes.left + slopes.right) / 2, slopes.error
         jump = np.where(slopes.apart, (slopes.right - slopes.left) / 2, 0.0)
+        turn = np.where(jump == 0, 0.0, np.nan)
         sides = self.sides.get(index)
         if sides is None:
-            return _Factors(value, error, jump)
+            return _Factors(value, error, jump, turn)
         coarse = error > GOAL * np.max(np.abs(value), axis=(1, 2), keepdims=True)
         wanted = sides.near & (slopes.apart | coarse | (sides.above & sides.below))
         if wanted.any():
             above, above_error = self._beside(index, x, sides.shift, entries, lines)
             below, below_error = self._beside(index, x, -sides.shift, entries, lines)
             both, up = sides.above & sides.below, sides.above
-            value = np.where(wanted, np.where(both, (above + below) / 2, np.where(up, above, below)), value)
+            low, high = np.minimum(above, below), np.maximum(above, below)
+            # More than two pieces may meet: where the sides of the point itself are beyond, there are others.
+            seen, wide = np.stack([slopes.left, slopes.right]), above_error + below_error
+            others = slopes.apart & (np.max(np.abs(seen - np.clip(seen, low, high)), axis=0) > wide)
+            low = np.where(others, np.minimum(low, seen.min(axis=0)), low)
+            high = np.where(others, np.maximum(high, seen.max(axis=0)), high)
+            wide = wide + np.where(others, slopes.error, 0.0)
             one = np.where(up, above_error, below_error)
-            error = np.where(wanted, np.where(both, above_error + below_error, one), error)
-            rest = np.where(both, np.maximum(np.abs(above - below) / 2, np.abs(jump)), 0.0)
-            jump = np.where(wanted, rest, jump)
-        return _Factors(value, error, jump)
+            value = np.where(wanted, np.where(both, (low + high) / 2, np.where(up, above, below)), value)
+            error = np.where(wanted, np.where(both, wide, one), error)
+            jump = np.where(wanted, np.where(both, (high - low) / 2, 0.0), jump)
+            turn = np.where(wanted, np.where(both, np.where(others, np.nan, (above - below) / 2), 0.0), turn)
+        return _Factors(value, error, jump, turn)
 
     def _beside(
         self, index: int, x: Array, shift: Array, entries: Array | None, lines: Array | None

@@ -80,5 +80,9 @@ class Ahead:
         evaluations = int(np.ceil(chain.evaluations - before))
         kink = spread > error
         rising = np.where(found.rise.sum(axis=1) < 0, -1.0, 1.0)
-        left, right = (np.where(kink, mean + side * rising * spread, mean) for side in (-1, 1))
+        low, high = mean - spread, mean + spread
+        if found.extremes is not None:
+            low, high = np.maximum(low, found.extremes[0]), np.minimum(high, found.extremes[1])
+        left, right = np.where(rising > 0, low, high), np.where(rising > 0, high, low)
+        left, right = np.where(kink, left, mean), np.where(kink, right, mean)
         return Measurement(mean, error + rounding, rounding, kink, left, right, mean, evaluations)
