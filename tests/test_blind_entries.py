@@ -148,3 +148,24 @@ def test_an_outlier_among_kinks_passes_where_its_error_would_as_an_uncertainty(p
     measured = Measured(analytic - off, np.full(100, 1e-6), found)
     doubt_outliers(analytic, measured)
     assert measured.status[0] == status and measured.uncertainty[0] == pytest.approx(part * TYPICAL)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_chaotic_loss_neither_accuses_its_gradient_nor_hides_a_factor_of_two(seed: int) -> None:
+    """Slopes up to 1e15, of either sign from one place of the last digits to the next."""
+
+    def orbit(x: Any) -> Any:
+        y = x[0]
+        for _ in range(60):
+            y = 3.9 * y * (1 - y)
+        return y
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        return np.array([orbit(x + 1e-200j).imag / 1e-200])
+
+    def verdict(gradient: Any) -> str:
+        return gp.check_gradients(lambda x: float(orbit(x)), gradient, x, nearby=False, progress=False).verdict
+
+    x = np.array([0.3 + 0.1 * np.random.default_rng(seed).random()])
+    assert verdict(slope) != "fail"
+    assert verdict(lambda x: 2 * slope(x)) != "pass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -218,3 +219,76 @@ def test_whole_numbers_are_no_narrow_type(rng):
 
     first = check(both, {"W": rng.normal(size=(5, 3))}).findings[0]
     assert first.cause == "precision" and "0 decimals" in first.message
+
+
+def test_a_formula_that_is_nearly_right_is_no_rounding(rng):
+    """The derivative of GELU's approximation by tanh beside GELU: off by as much as float16 is."""
+    c, k = rng.normal(size=(3, 5)), np.sqrt(2 / np.pi)
+
+    def both(p):
+        x = p["x"]
+        phi = np.vectorize(lambda z: 0.5 * (1 + math.erf(z / math.sqrt(2))))(x)
+        t = np.tanh(k * (x + 0.044715 * x**3))
+        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x)
+        return float((c * x * phi).sum()), {"x": c * slope}
+
+    first = check(both, {"x": rng.normal(size=(3, 5))}).findings[0]
+    assert first.cause == "derivative" and "smoothly" in first.message, first.message
+
+
+def test_a_penalty_on_a_single_bias_is_named(rng):
+    X, t = rng.normal(size=(11, 4)), rng.normal(size=11)
+
+    def both(p):
+        e = X @ p["w"] + p["b"] - t
+        loss = float((e * e).mean() + 0.15 * (p["w"] ** 2).sum())
+        return loss, {"w": 2 * X.T @ e / 11 + 0.3 * p["w"], "b": 2 * e.mean() + 0.3 * p["b"]}
+
+    first = check(both, {"w": rng.normal(size=4), "b": np.array(rng.normal())}).findings[0]
+    assert first.cause == "regularization" and first.evidence["coefficient"] == pytest.approx(0.3)
+
+
+def test_a_factor_that_is_no_fraction_counts_nothing_twice(rng):
+    """RMS normalization without its projection: where x is small, epsilon leaves some factor next to 1."""
+    c, g = rng.normal(size=(4, 6)), rng.normal(size=6)
+
+    def both(p):
+        q = np.sqrt((p["x"] ** 2).mean(1, keepdims=True) + 1e-6)
+        return float((c * np.sin(p["x"] / q * g)).sum()), {"x": c * np.cos(p["x"] / q * g) * g / q}
+
+    for _ in range(6):
+        first = check(both, {"x": rng.normal(size=(4, 6))}).findings[0]
+        assert first.cause != "accumulation", first.message
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_next_to_one_is_no_factor(seed):
+    """A gate's path through time that is cut: with the weights made small nearly nothing of it is left."""
+    rng = np.random.default_rng([seed, 4])
+    X, c = rng.normal(size=(5, 3)), rng.normal(size=(5, 4))
+    params = {name: rng.normal(size=(7, 4)) * 0.5 for name in ("Wf", "Wi", "Wg", "Wo")}
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    def both(p):
+        h, state, tape, loss = np.zeros(4), np.zeros(4), [], 0.0
+        for x, weight in zip(X, c, strict=True):
+            v = np.concatenate([x, h])
+            f, i, o, g, before = *(sigmoid(v @ p[name]) for name in ("Wf", "Wi", "Wo")), np.tanh(v @ p["Wg"]), state
+            state = f * state + i * g
+            h = o * np.tanh(state)
+            loss += float(weight @ h)
+            tape.append((v, f, i, o, g, before, np.tanh(state)))
+        gradient, dh = {name: np.zeros_like(W) for name, W in p.items()}, np.zeros(4)
+        for (v, f, i, o, g, before, t), weight in zip(tape[::-1], c[::-1], strict=True):
+            dh = dh + weight
+            ds = dh * o * (1 - t * t)  # without what comes from the next step
+            slopes = ds * before * f * (1 - f), ds * g * i * (1 - i), ds * i * (1 - g * g), dh * t * o * (1 - o)
+            for name, d in zip(p, slopes, strict=True):
+                gradient[name] += np.outer(v, d)
+            dh = sum(W @ d for W, d in zip(p.values(), slopes, strict=True))[3:]
+        return loss, gradient
+
+    first = check(both, params).findings[0]
+    assert "analytic = 1 × numeric" not in first.message, first.message

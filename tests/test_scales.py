@@ -86,3 +86,11 @@ def test_tensors_of_different_scales(scheme: Any, dtype: str) -> None:
         for parameter in model.parameters.values():
             parameter *= model.dtype.type(10.0 ** rng.integers(-3, 4))
         assert gp.check_model(model, X, Y, scheme=scheme).verdict == "pass", seed
+
+
+@pytest.mark.parametrize("power", [-230, -200, 150, 250])
+def test_parameters_whose_squares_are_no_numbers(power: int) -> None:
+    x = 10.0 ** (power + np.random.default_rng(1).uniform(-40, 40, 6))
+    assert gp.check_gradients(lambda x: float(np.log(x).sum()), lambda x: 1 / x, x, progress=False).ok
+    report = gp.check_gradients(lambda x: float(np.log(x).sum()), lambda x: 2 / x, x, progress=False)
+    assert report.verdict == "fail" and report.findings[0].cause == "scale"

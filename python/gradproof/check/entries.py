@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gradproof.check.evaluate import Problem
 from gradproof.check.examine import examine
+from gradproof.check.ladder import length_scale
 from gradproof.check.noise import EPS32, EPS64, Noise
 from gradproof.check.suspects import NEAR, Suspect
 from gradproof.check.tensor_report import Status
@@ -159,8 +160,7 @@ class Meter:
                     wide = (P4 * tm4 + M4 * tp4) / (tp4 + tm4)
                     extrapolated, J0 = (16 * C - wide) / 15, (4 * J - (P4 - M4)) / 3
                     if abs(wide - C) > 2 * bar and a:
-                        third = 6 * abs(wide - C) / (tp4 * tm4 - tp * tm)
-                        lengths.append(math.sqrt(abs(a) / third) / s)
+                        lengths.append(length_scale(a, abs(wide - C), (tp4, tm4), (tp, tm)) / s)
                         length = median(lengths)
                     error = 1.1 * bar + min(0.1, (4 * h / L) ** 2) * abs(extrapolated - C) + own
                     apart = abs(a - extrapolated)

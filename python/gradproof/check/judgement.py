@@ -11,6 +11,7 @@ from gradproof.check.suspects import NEAR, Ladder, Outcome, Slopes
 from gradproof.check.tensor_report import Status
 
 ENOUGH: Final = 3  # steps
+ROUGH: Final = 0.1  # of a gradient: what changes so much between points next to each other has no value there
 TYPICAL: Final = 0.02  # of the typical entry of a tensor: an uncertainty so small means something
 WIDE: Final = 2.0**-13  # part of a parameter's scale: what is flat so far around is flat by design
 
@@ -113,6 +114,7 @@ def _by_the_best(ladder: Ladder, slopes: Slopes, rtol: float) -> Outcome:
         or _below_the_grain(ladder, slopes, best, a)
         or _open_side(slopes, best, a, own)
         or _on_the_way(slopes, best, a)
+        or _chaotic(ladder)
         or not _voted(slopes, a, best.value)
     ):
         return Outcome(best.value, apart, Status.UNRESOLVED)
@@ -135,6 +137,12 @@ def _open_side(slopes: Slopes, best: Estimate, a: float, own: float) -> bool:
         return False
     other = slopes.M if best is slopes.P else slopes.P
     return other is not None and abs(a - other.value) <= other.error + own
+
+
+def _chaotic(ladder: Ladder) -> bool:
+    """Whether loss and gradient are both rough over next to nothing: the loss may move within one place of numbers."""
+    suspect = ladder.suspect
+    return suspect.rounding > ROUGH * abs(suspect.analytic) and ladder.sigma > 1e3 * ladder.noise.eps * abs(ladder.f0)
 
 
 def _on_the_way(slopes: Slopes, best: Estimate, a: float) -> bool:

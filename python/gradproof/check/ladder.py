@@ -75,10 +75,21 @@ def level(
     return Level(tp, tm, P, M, C, KAPPA * bar_right / tp, KAPPA * bar_left / tm, KAPPA * bar_central / (tp + tm))
 
 
+def length_scale(slope: float, change: float, far: tuple[float, float], near: tuple[float, float]) -> float:
+    """Length over which a slope changes by as much as it is, from its `change` from `near` steps to `far` ones.
+
+    The root of the first derivative over the third; squares of steps alone might not be numbers any more.
+    """
+    unit = max(far)
+    square = (far[0] / unit) * (far[1] / unit) - (near[0] / unit) * (near[1] / unit)
+    return unit * math.sqrt(max(abs(slope) / change * square / 6, 0.0))
+
+
 def central(levels: Sequence[Level]) -> Estimate | None:
     """Estimate from central differences, whose error starts with ``t₊ t₋``."""
-    squares = [(lv.plus * lv.minus, lv.C, lv.bar_central) for lv in levels if lv.C == lv.C]
-    return select([square for square in squares if square[0] > 0], False)  # of subnormal steps they are 0
+    unit = max((lv.plus for lv in levels), default=1.0)  # squares of steps alone might not be numbers any more
+    squares = [((lv.plus / unit) * (lv.minus / unit), lv.C, lv.bar_central) for lv in levels if lv.C == lv.C]
+    return select([square for square in squares if square[0] > 0], False)
 
 
 def right(levels: Sequence[Level], edge: bool = False) -> Estimate | None:

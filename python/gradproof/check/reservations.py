@@ -15,6 +15,7 @@ from gradproof.check.tensor_report import Status
 
 Float64Array = NDArray[np.float64]
 
+HALF: Final = 0.5  # of an entry: then it could as well be twice as large
 NOTHING: Final = 16.0  # standard deviations of the loss's noise: such a change of it cannot be seen for sure
 SMALL: Final = 0.1  # of the largest effect that an entry has on the loss
 FEW: Final = 0.02  # share of a tensor's entries that chance may put out of place
@@ -27,7 +28,7 @@ def doubt_blind(
     rounding: Sequence[Float64Array],
     sigma: float,
 ) -> None:
-    """Leave entries open of which the measurement did not see anything, unless their effect is small beside others'.
+    """Leave entries open that could as well be twice as large, unless their effect is small beside others'.
 
     Or none: what is no more than the rounding of the gradient and of the loss is a zero, as at a minimum.
     """
@@ -38,8 +39,9 @@ def doubt_blind(
     effects = [np.where(nothing, 0.0, effect) for effect, nothing in zip(effects, zero, strict=True)]
     largest = max((float(np.max(effect, initial=0.0)) for effect in effects), default=0.0)
     for effect, a, m in zip(effects, analytic, measured, strict=True):
-        blind = m.uncertainty > np.maximum(np.abs(a.ravel()), np.abs(m.numeric))
-        m.status[blind & (effect > SMALL * largest) & (m.status == Status.MATCH)] = Status.UNRESOLVED
+        blind = m.uncertainty > HALF * np.maximum(np.abs(a.ravel()), np.abs(m.numeric))
+        right = np.isin(m.status, (Status.MATCH, Status.KINK))
+        m.status[blind & (effect > SMALL * largest) & right] = Status.UNRESOLVED
 
 
 def doubt_outliers(analytic: Float64Array, measured: Measured) -> None:

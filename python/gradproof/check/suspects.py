@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gradproof.check.evaluate import Problem
-from gradproof.check.ladder import Estimate, Level, central, jump, left, level, right
+from gradproof.check.ladder import Estimate, Level, central, jump, left, length_scale, level, right
 from gradproof.check.noise import Noise
 from gradproof.check.tensor_report import Status
 
@@ -68,11 +68,11 @@ class Slopes:
     @property
     def length(self) -> float:
         """Length over which the slope would change by as much as it is, from its change at the finest steps; or NaN."""
-        known, size = [lv for lv in self.levels if lv.C == lv.C], 0.0 if self.C is None else abs(self.C.value)
-        for near, far in zip(known, known[1:], strict=False) if size else ():
+        known, slope = [lv for lv in self.levels if lv.C == lv.C], 0.0 if self.C is None else self.C.value
+        for near, far in zip(known, known[1:], strict=False) if slope else ():
             change = abs(far.C - near.C)
             if change > 2 * (near.bar_central + far.bar_central):
-                return math.sqrt(size * (far.plus * far.minus - near.plus * near.minus) / (6 * change))
+                return length_scale(slope, change, (far.plus, far.minus), (near.plus, near.minus))
         return math.nan
 
     @property

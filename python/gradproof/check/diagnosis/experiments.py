@@ -15,11 +15,13 @@ from gradproof.check.diagnosis.comparison import SLACK, Comparing, Comparison
 from gradproof.check.diagnosis.explanation import Explanation
 from gradproof.check.diagnosis.origin import Case
 from gradproof.check.diagnosis.tensor import Array
+from gradproof.check.diagnosis.wording import worst
 
 TINY = 2.0**-20  # as good as zero, yet on the same side of every kink
 LARGE = 64.0  # times its size: a part that grows with a tensor outweighs the others; no farther, for loops in the loss
 SMALL = 2.0**-12  # of a layer itself: its units become linear
 STEP_SMALL = 2.0**-16
+NEAR = 2.0**-7  # of the parameters: third differences leave next to nothing of what is smooth
 ELSEWHERE = 0.2  # how far other points are, relative to the parameters
 MOST = 12  # tensors, and layers, made tiny one after the other
 SURE = 0.8
@@ -27,6 +29,7 @@ SIGMOID = 0.25  # its derivative at 0: applied once too often it leaves this fac
 NEAR_SIGMOID = 0.02  # units are nearly linear only
 MULTIPLES = 8  # whole factors that parts counted again make; among larger ones any number soon has one nearby
 FRACTIONS = (2, 4)  # a gate, a mask or a derivative is 1/2 or 1/4 at 0; other fractions come from sums over steps
+PARTS = 12  # equal parts of a sum, steps or rows, of which a factor tells how many are there
 ROUND = 1e-2  # as near as a measured factor comes to a round one where it is nearly constant only
 
 
@@ -64,7 +67,7 @@ def settle(
     if base is None or not base.telling or base.error < SLACK / 100 or not np.any(np.abs(base.a) > 3 * base.u):
         return None
     bench = _Bench(case, cases, place, laboratory, base, trusted)
-    for experiment in (_elsewhere, _symmetric, _ones, _parts, _linear):
+    for experiment in (_smooth, _elsewhere, _symmetric, _ones, _parts, _linear):
         found = experiment(bench, statement)
         if found is not None:
             return found
@@ -74,6 +77,22 @@ def settle(
 def theta_of(case: Case) -> Array:
     """The parameters in float64."""
     return np.asarray(case.tensor.theta, np.float64)
+
+
+def _smooth(bench: _Bench, statement: str) -> Explanation | None:
+    """Whether what looks like rounding changes smoothly from point to point, as no rounding does."""
+    best = bench.case.best
+    if best is None or best.cause != "precision":
+        return None
+    theta = theta_of(bench.case)
+    move = NEAR * float(np.sqrt(np.mean(theta**2))) * np.random.default_rng(5).standard_normal(theta.shape)
+    there = [bench.at({bench.place: theta + k * move}) for k in range(4)]
+    found = [c.a for c in there if c is not None]
+    if len(found) < 4 or np.linalg.norm(np.diff(found, 3, axis=0)) > 0.05 * np.linalg.norm(bench.base.a - bench.base.n):
+        return None
+    text = f"{worst(bench.case, False)}; near as that is, it changes smoothly from point to point, as no rounding does"
+    hint = "It is the derivative of something else: of an approximation, or with a small term left out"
+    return Explanation("derivative", 4, bench.base.a.size, text, hint, {}, None, 0.75, ("missing-term", "precision"))
 
 
 def _elsewhere(bench: _Bench, statement: str) -> Explanation | None:
@@ -270,7 +289,7 @@ def _plain(bench: _Bench, c: float, support: int, text: str, evidence: dict[str,
     A gate, a mask or a derivative that is left out makes a round one there.
     """
     if not is_round(c):
-        if not 0 < c < 2:
+        if not 0 < c < 2 or (c > 1 and not _of_few_parts(c)):
             return None
         hint = f"Some of the equal parts of a sum (steps, rows) are {'left out' if c < 1 else 'counted twice'}"
         cause, other = ("missing-term", "accumulation") if c < 1 else ("accumulation", "missing-term")
@@ -287,6 +306,11 @@ def is_round(c: float) -> bool:
     whole = abs(c) if abs(c) >= 1 else 1 / abs(c)
     known = round(whole) <= MULTIPLES if abs(c) >= 1 else round(whole) in FRACTIONS
     return abs(whole - round(whole)) < ROUND and known
+
+
+def _of_few_parts(c: float) -> bool:
+    """Whether this is a fraction of a small number of equal parts."""
+    return any(abs(c * parts - round(c * parts)) < ROUND * parts / PARTS for parts in range(2, PARTS + 1))
 
 
 def _grows(bench: _Bench, group: Sequence[int]) -> bool:
@@ -308,6 +332,8 @@ def _linear(bench: _Bench, statement: str) -> Explanation | None:
             c = there.factor(4e-3)
             fades = np.linalg.norm(there.n) < 1e-4 * np.linalg.norm(bench.base.n)
             if c is None or c == 0.0 or there.a.size < 2 or fades or bench.base.error < 0.05:
+                continue
+            if c != 1.0 and abs(c - 1) < ROUND:  # neither right there nor wrong by a factor with a reason
                 continue
             return _at_small(bench, own, there, c, statement, before=members is not own)
     return None

@@ -130,6 +130,8 @@ def _penalty(t: Tensor) -> Iterator[Explanation]:
             evidence = {"coefficient": k, "term": symbol, "standard_error": error, **odd_ones(t, found.odd)}
             one_sign = np.ptp(np.sign(t.x[t.known])) == 0  # a constant residual then, which has other causes
             cost = 3 if norm == "L2" else 4.2 if one_sign else 3.5
+            if t.a.size == 1:  # a coefficient that somebody chose is no accident
+                cost, telling = 2.9, 1
             if norm == "L2" and _tangential(t) and not _round(k, error):
                 yield _radial(statement, telling, evidence)
                 continue
