@@ -10,9 +10,10 @@
 #include "gradproof/product.hpp"
 
 #include <algorithm>
-#include <new>
 
 #include "gradproof/thread_pool.hpp"
+#include "matrix_unit.hpp"
+#include "operands.hpp"
 
 namespace gradproof {
 namespace {
@@ -37,26 +38,6 @@ constexpr Index k_block = 256;          // a panel of b is 32 KB (AVX-512)
 constexpr Index m_block = 512;          // and the block of a 512 KB
 constexpr Index small_bytes = 1 << 16;  // of an operand that is not packed
 constexpr double parallel_products = 4e6;
-
-// A matrix whose entry (i, j) is at data[i * row + j * column].
-template <class T>
-struct View {
-  const T* data;
-  Index row, column;
-
-  View at(Index i, Index j) const { return {data + i * row + j * column, row, column}; }
-};
-
-// Where a product goes, and what it starts from.
-template <class T>
-struct Result {
-  T* c;
-  Index stride;
-  Start start;
-  const T* row;
-
-  Result at(Index i, Index j) const { return {c + i * stride + j, stride, start, row ? row + j : nullptr}; }
-};
 
 // The first `count` numbers of a packet, and nothing of the memory behind them.
 #if defined(__AVX512F__)
@@ -95,23 +76,7 @@ struct Prefetch {
   const char* data;
   Index step;
 };
-constexpr Index prefetch_steps = 8, line = 64;
-
-inline void prefetch(const void* address) {
-#if defined(__GNUC__)
-  __builtin_prefetch(address, 0, 2);
-#else
-  static_cast<void>(address);
-#endif
-}
-
-inline void prefetch_to_write(const void* address) {
-#if defined(__GNUC__)
-  __builtin_prefetch(address, 1, 3);
-#else
-  static_cast<void>(address);
-#endif
-}
+constexpr Index prefetch_steps = 8;
 
 // The tile c (rows, columns): all of `packets`, or part of a single one. Rows of b have whole packets unless parts are fast.
 // Rows of a lie a_row apart, 1 if a_row is 0 (so that it is known here).
@@ -196,26 +161,6 @@ Tile<T> tile_of(Index rows, Index packets, bool unit_rows) {
   constexpr auto all = std::make_integer_sequence<int, tile_rows>();
   if (unit_rows) return packets == 1 ? tile_of<T, 1, true>(rows, all) : tile_of<T, 2, true>(rows, all);
   return packets == 1 ? tile_of<T, 1, false>(rows, all) : tile_of<T, 2, false>(rows, all);
-}
-
-// Memory that a thread keeps for its panels: it is as large as a few blocks at most.
-template <class T>
-T* scratch(int which, Index count) {
-  struct Memory {
-    T* data = nullptr;
-    Index size = 0;
-    ~Memory() { ::operator delete[](data, std::align_val_t(64)); }
-  };
-  static thread_local Memory kept[2];
-  Memory& memory = kept[which];
-  if (memory.size < count) {
-    ::operator delete[](memory.data, std::align_val_t(64));
-    memory.data = nullptr;
-    memory.size = 0;
-    memory.data = static_cast<T*>(::operator new[](std::size_t(count) * sizeof(T), std::align_val_t(64)));
-    memory.size = count;
-  }
-  return memory.data;
 }
 
 // to[j * lead + i] = from (i, j) for i < rows, and 0 up to `lead`: rows of `from` become neighbours. Writes up to a packet
@@ -329,7 +274,14 @@ void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool trans
   const View<T> B = transpose_b ? View<T>{b, 1, k} : View<T>{b, n, 1};
   const bool large = double(m) * double(k) * double(n) >= parallel_products;
   const int threads = large ? thread_count() : 1;
-  if (threads == 1) return serial_product(result, A, B, m, k, n);
+  const bool unit = sizeof(T) == 4 && matrix_unit_serves(m, k, n);
+  const auto serial = [unit](const Result<T>& result, const View<T>& A, const View<T>& B, Index m, Index k, Index n) {
+    if constexpr (sizeof(T) == 4) {
+      if (unit) return matrix_unit_product(result, A, B, m, k, n);
+    }
+    serial_product(result, A, B, m, k, n);
+  };
+  if (threads == 1) return serial(result, A, B, m, k, n);
   const bool by_rows = m > n;
   const Index grain = by_rows ? tile_rows : tile_packets * width<T>;
   const Index grains = ((by_rows ? m : n) + grain - 1) / grain, parts = std::min<Index>(threads, grains);
@@ -337,9 +289,9 @@ void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool trans
     const Index first = part * grains / parts * grain;
     const Index stop = std::min(by_rows ? m : n, (part + 1) * grains / parts * grain);
     if (by_rows) {
-      serial_product(result.at(first, 0), A.at(first, 0), B, stop - first, k, n);
+      serial(result.at(first, 0), A.at(first, 0), B, stop - first, k, n);
     } else {
-      serial_product(result.at(0, first), A, B.at(0, first), m, k, stop - first);
+      serial(result.at(0, first), A, B.at(0, first), m, k, stop - first);
     }
   });
 }

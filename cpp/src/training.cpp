@@ -6,6 +6,7 @@
 #include <limits>
 #include <new>
 
+#include "gradproof/product.hpp"
 #include "gradproof/regularization.hpp"
 
 namespace gradproof {
@@ -136,6 +137,7 @@ Cost Trainer<T>::differentiate(const T* x, const Targets<T>& targets, const T* w
 template <class T>
 void Trainer<T>::run(const Batches<T>& batches, Settings settings, T* workspace, T* before, Cost* costs, Index& done,
                      const std::function<void()>& pause) {
+  const MatrixUnit scope;
   Rule rule = trainee_.rule;
   rule.learning_rate = settings.learning_rate;
   auto paused = std::chrono::steady_clock::now();

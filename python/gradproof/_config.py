@@ -16,13 +16,14 @@ def config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``isa``, ``available_isas``, ``threads``, ``eigen``, ``compiler``, ``numpy``, ``python`` and
-        ``platform``.
+        ``version``, ``isa``, ``available_isas``, ``matrix_unit`` (whether training uses the processor's), ``threads``,
+        ``eigen``, ``compiler``, ``numpy``, ``python`` and ``platform``.
     """
     return {
         "version": _core.version(),
         "isa": _core.isa(),
         "available_isas": _core.available_isas(),
+        "matrix_unit": _core.matrix_unit(),
         "threads": _core.thread_count(),
         "eigen": _core.eigen_version(),
         "compiler": _core.compiler(),

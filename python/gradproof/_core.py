@@ -1,7 +1,8 @@
 """The compiled core: the one extension module that fits this processor, chosen once, at import.
 
 There is one module per instruction set (``_gradproof_v1``, ``_v3``, ``_v4`` on x86-64, ``_neon`` on arm64).
-``GRADPROOF_ISA=v1|v3|v4|neon`` asks for one of them by name.
+``GRADPROOF_ISA=v1|v3|v4|neon`` asks for one of them by name, which is then all that is used: without it, training takes
+large products of float32 to the matrix unit (AMX) of processors that have one.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def _choose() -> str:
 try:
     _module = importlib.import_module(_module_name(_choose()))
     _module.set_thread_count(_threads.default())
+    _module.allow_matrix_unit(not os.environ.get("GRADPROOF_ISA"))
 except (ImportError, ValueError) as error:
     _program.end(error)
     raise

@@ -17,4 +17,21 @@ template <class T>
 void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool transpose_a, bool transpose_b, Start start,
              const T* row = nullptr);
 
+// While one exists, the large products of floats of this thread may be made on the matrix unit of the processor, if it has one:
+// twice as fast, and not less accurate, but not bit for bit what they are elsewhere.
+class MatrixUnit {
+ public:
+  MatrixUnit();
+  ~MatrixUnit();
+  MatrixUnit(const MatrixUnit&) = delete;
+  MatrixUnit& operator=(const MatrixUnit&) = delete;
+
+ private:
+  const bool before_;
+};
+
+// Whether there is one and it may be used: it may until it is forbidden, for all threads.
+bool matrix_unit();
+void allow_matrix_unit(bool allow);
+
 }  // namespace gradproof
