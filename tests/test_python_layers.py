@@ -242,6 +242,14 @@ def test_right_gradients_beside_kinks_that_are_not_at_zero_pass(distance):
     assert report.ok, report
 
 
+@pytest.mark.parametrize("distance", [1e-4, 3e-5, 1e-5, 1e-6])
+def test_a_kink_is_no_noise_of_what_is_flat_beside_it(distance):
+    report = gp.check_model(*clipping(distance), nearby=False)
+    assert report.ok
+    for tensor in report.tensors.values():
+        assert np.max(tensor.uncertainty) < 1e-8 * np.max(np.abs(tensor.analytic))
+
+
 @pytest.mark.parametrize("distance", [10.0 ** -(k / 2) for k in range(6, 25)])
 @pytest.mark.parametrize("side", [-2, 2])
 def test_the_branch_beyond_a_kink_is_wrong_however_near(side, distance):

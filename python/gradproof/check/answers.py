@@ -89,32 +89,35 @@ def noise_of(probe: Probe, index: int) -> Array:
     What it sees is moved relative to itself, so that no number changes its sign, by some units of round-off. Layers
     that compute in float32 inside do not show there, but further away, in most of their outputs.
     """
-    near = np.max(_levels(probe, index, NEAR), axis=0)
-    wide = np.min(_levels(probe, index, SPACING["float32"]), axis=0)  # a kink beside the point is met on one side
-    near = np.where(near > 0, near, wide)  # some values do not change at all over so small a distance: a stair is flat
+    near = np.max(_levels(probe, index, NEAR), axis=(0, 1))
+    # A kink beside the point is met on one side of every line.
+    wide = np.max(np.min(_levels(probe, index, SPACING["float32"]), axis=1), axis=0)
     size = np.abs(probe.base[index])
     seen = (wide > 0) & (size > 0)
+    steady = np.where(
+        near > 0, near, wide
+    )  # some values do not change at all over so small a distance: a stair is flat
     if not seen.any():
-        return near
+        return steady
     unit = float(np.finfo(np.float64).eps) / 2
     if float(np.median(wide[seen] / np.maximum(near, unit * size)[seen])) <= SINGLE:
-        return near
+        return steady
     return np.maximum(np.maximum(near, wide), float(np.median(wide[seen] / size[seen])) * size)
 
 
 def _levels(probe: Probe, index: int, spacing: float) -> Array:
-    """The noise on one side and on the other, (side, row, column): the largest of that on some lines."""
+    """The noise on some lines, on one side and on the other: (line, side, row, column)."""
     x = probe.inputs[index]
     rng = np.random.default_rng(0)
-    levels = np.zeros((2, *probe.base[index].shape))
-    for _ in range(LINES):
+    levels = np.zeros((LINES, 2, *probe.base[index].shape))
+    for line in range(LINES):
         move = spacing * x * rng.choice((-1.0, 1.0), x.shape) * rng.uniform(0.5, 1.0, x.shape)
         for side, sign in enumerate((1, -1)):
             with np.errstate(all="ignore"):
                 values = probe.behind(index, np.stack([x + sign * k * move for k in range(1, POINTS + 1)]))
                 orders = [np.diff(values, order, axis=0) for order in ORDERS]
                 squares = [np.mean(np.square(d), axis=0) / comb(2 * k, k) for d, k in zip(orders, ORDERS, strict=True)]
-                levels[side] = np.fmax(levels[side], np.sqrt(np.mean(squares, axis=0)))
+                levels[line, side] = np.nan_to_num(np.sqrt(np.mean(squares, axis=0)), posinf=np.inf)
     return levels
 
 
