@@ -3,8 +3,8 @@
 // 32 terms at a time rounded once, a product is more accurate than one of fused multiplications and additions. Numbers below
 // 2^-102 lose digits, and infinite ones give NaN.
 //
-// Reference: G. Henry, P. T. P. Tang, A. Heinecke, Leveraging the bfloat16 artificial intelligence datatype for higher-precision
-// computations, ARITH 2019.
+// Reference: G. Henry, P. T. P. Tang, A. Heinecke, Leveraging the bfloat16 artificial intelligence datatype for
+// higher-precision computations, ARITH 2019.
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // vectors as template arguments
 #endif
@@ -157,7 +157,7 @@ class Corner {
     result_ = result;
     rows_ = rows;
     columns_ = columns;
-    written_ = fetched_ = 0;
+    written_ = 0;
     TILE_ZERO(0);
     TILE_ZERO(1);
     TILE_ZERO(2);
@@ -171,13 +171,6 @@ class Corner {
     TILE_STORE(3, sums_ + below + tile_side, stride);
   }
 
-  void prefetch_rows(Index count) {
-    for (const Index end = std::min(fetched_ + count, rows_); fetched_ < end; ++fetched_) {
-      prefetch_to_write(result_.c + fetched_ * result_.stride);
-      prefetch_to_write(result_.c + fetched_ * result_.stride + tile_side);
-    }
-  }
-
   // Writes up to `count` rows more.
   void write(Index count) {
     for (const Index end = std::min(written_ + count, rows_); written_ < end; ++written_) {
@@ -185,7 +178,8 @@ class Corner {
         const auto mask = __mmask16(columns_ - j >= tile_side ? 0xFFFF : (1u << (columns_ - j)) - 1);
         Vector sums = _mm512_load_ps(sums_ + written_ * corner_side + j);
         float* to = result_.c + written_ * result_.stride + j;
-        if (result_.start != Start::zero) sums += _mm512_maskz_loadu_ps(mask, result_.start == Start::c ? to : result_.row + j);
+        const float* start = result_.start == Start::c ? to : result_.row + j;
+        if (result_.start != Start::zero) sums += _mm512_maskz_loadu_ps(mask, start);
         _mm512_mask_storeu_ps(to, mask, sums);
       }
     }
@@ -195,7 +189,7 @@ class Corner {
   static constexpr Index stride = corner_side * Index(sizeof(float)), below = tile_side * corner_side;
 
   Result<float> result_{};
-  Index rows_ = 0, columns_ = 0, written_ = 0, fetched_ = 0;
+  Index rows_ = 0, columns_ = 0, written_ = 0;
   alignas(64) float sums_[corner_side * corner_side];
 };
 
@@ -206,7 +200,12 @@ Index up(Index count, Index unit) { return (count + unit - 1) / unit * unit; }
 class Strips {
  public:
   Strips(char* to, const View<float>& from, Index rows, Index steps, bool by_steps)
-      : to_(to), from_(from), rows_(rows), steps_(steps), turned_(by_steps == (from.row != 1)), strips_(up(rows, corner_side) / tile_side),
+      : to_(to),
+        from_(from),
+        rows_(rows),
+        steps_(steps),
+        turned_(by_steps == (from.row != 1)),
+        strips_(up(rows, corner_side) / tile_side),
         groups_(rows > 0 ? up(steps, tile_steps) / tile_steps : 0) {}
 
   // The fifth part of a group.
@@ -230,13 +229,13 @@ class Strips {
   }
 
  private:
-  // A quarter of the memory of the next group.
+  // A quarter of the memory of the next group of this strip.
   void fetch_ahead() {
-    const bool last = strip_ + 1 == strips_;
-    const View<float> part = from_.at(last ? 0 : (strip_ + 1) * tile_side, (group_ + (last ? 1 : 0)) * tile_steps);
+    const View<float> part = from_.at(strip_ * tile_side, (group_ + 1) * tile_steps);
     for (Index r = 4 * (part_ - 1); r < 4 * part_; ++r) {
       for (Index half = 0; half < 2; ++half) {
-        prefetch(part.row == 1 ? part.data + (half * tile_side + r) * part.column : part.data + r * part.row + half * tile_side);
+        const Index first = half * tile_side;
+        prefetch(part.data + (part.row == 1 ? (first + r) * part.column : r * part.row + first));
       }
     }
   }
@@ -263,8 +262,8 @@ class Strips {
   Eigen::internal::PacketBlock<Vector, int(tile_side)> vectors_[2];
 };
 
-// One block of k steps. The smaller of a and b stays: it is laid out as a whole, and small enough for the second cache. The other
-// moves: two strips of it at a time, the next ones while these are multiplied.
+// One block of k steps. The smaller of a and b stays: it is laid out as a whole, and small enough for the second cache. The
+// other moves: two strips of it at a time, the next ones while these are multiplied.
 void block_product(const Result<float>& result, const View<float>& a, const View<float>& b, Index m, Index k, Index n) {
   const bool b_moves = m < n;
   const Index stays = b_moves ? m : n, moves = b_moves ? n : m, groups = up(k, tile_steps) / tile_steps;
@@ -321,7 +320,8 @@ bool matrix_unit_serves(Index m, Index k, Index n) {
 void matrix_unit_product(const Result<float>& result, const View<float>& a, const View<float>& b, Index m, Index k, Index n) {
   const Tiles tiles;
   const Index blocks = (k + k_block - 1) / k_block, steps = up((k + blocks - 1) / blocks, tile_steps);
-  const Index stay = std::max(staying_bytes / (steps / tile_steps * group) * tile_side / corner_side * corner_side, corner_side);
+  const Index fitting = staying_bytes / (steps / tile_steps * group) * tile_side;
+  const Index stay = std::max(fitting / corner_side * corner_side, corner_side);
   const bool b_moves = m < n;
   for (Index first = 0; first < k; first += steps) {
     for (Index at = 0; at < std::min(m, n); at += stay) {
