@@ -178,3 +178,20 @@ def test_an_edge_of_the_domain_beside_numbers_of_other_scales_accuses_nobody(pow
     x = np.array([-1 + 10.0**-power, *others])
     report = gp.check_gradients(lambda p: float(np.log1p(p).sum()), lambda p: 1 / (1 + p), x, progress=False)
     assert report.verdict in ("pass", "inconclusive")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("size", [100, 300, 1000])
+def test_oscillation_over_few_places_of_float32_accuses_nobody(size, seed):
+    """A period of 30 to 3000 of the closest numbers: at any wider spacing it looks like noise."""
+    x = (size * np.random.default_rng([seed, 77]).normal(size=6)).astype(np.float32)
+
+    def gradient(x):
+        a, b = x[:2].astype(float)
+        return np.array([b * np.cos(a * b), a * np.cos(a * b), 1, 1, 1, 1], np.float32)
+
+    def verdict(gradient):
+        return gp.check_gradients(lambda x: np.sin(x[0] * x[1]) + x[2:].sum(), gradient, x, progress=False).verdict
+
+    assert verdict(gradient) != "fail"
+    assert verdict(lambda x: 2 * gradient(x)) != "pass"

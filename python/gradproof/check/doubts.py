@@ -14,6 +14,8 @@ from gradproof.check.noise import EPS64
 from gradproof.check.suspects import FAR, Ladder, Slopes
 
 ROUNDINGS: Final = 64.0  # of a number of size 1, of the parameter or of the loss: no jump that is meant is so small
+FAR_LESS: Final = 0.25  # of the noise
+SMOOTH: Final = 0.8  # von Neumann's ratio that 18 points of noise do not have
 OCTAVES: Final = 8  # of the way that jumps of rounding are looked for on
 COARSEST: Final = 2.0**-4  # spacing of jumps by rounding, relative to the parameter
 
@@ -43,6 +45,23 @@ def local_noise(ladder: Ladder, slopes: Slopes) -> float:
         if off < 0.05 * noise:
             return 0.0
     return noise
+
+
+def waves(ladder: Ladder) -> bool:
+    """Whether what looks like noise is an oscillation over few places of the last digits, of which wide steps see none.
+
+    Noise goes up and down from one point to the next; what is smooth, beside a parabola, does not between points close
+    enough (von Neumann's ratio, 2 for noise). To one side alone: a kink at the point is no oscillation.
+    """
+    if ladder.noise.staircase or ladder.sigma <= ROUNDINGS * ladder.noise.eps * abs(ladder.f0):
+        return False
+    for spacing in (part * ladder.finest for part in (0.5, 1, 2, 4)):
+        values, t = np.array([ladder.value(k * spacing) for k in range(1, 2 * POINTS + 1)]).T
+        off = values - np.polynomial.Polynomial.fit(t, values, 2)(t)
+        variance = float(np.mean(off**2))
+        if variance > (FAR_LESS * ladder.sigma) ** 2 and np.sum(np.diff(off) ** 2) < SMOOTH * off.size * variance:
+            return True
+    return False
 
 
 def quantum(ladder: Ladder, _: Slopes) -> float:

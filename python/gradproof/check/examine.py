@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from gradproof.check.doubts import coarse_part, held_in_single, inner_rounding, local_noise, quantum, scatter, unsteady
+from gradproof.check.doubts import (
+    coarse_part,
+    held_in_single,
+    inner_rounding,
+    local_noise,
+    quantum,
+    scatter,
+    unsteady,
+    waves,
+)
 from gradproof.check.evaluate import Problem
 from gradproof.check.judgement import judge, resolved
 from gradproof.check.ladder import KAPPA
@@ -14,6 +23,7 @@ from gradproof.check.suspects import Ladder, Outcome, Slopes, Suspect
 from gradproof.check.tensor_report import Status
 
 ROUNDS: Final = 16
+WRONG: Final = (Status.MISMATCH, Status.KINK_MISMATCH)
 
 
 def examine(problem: Problem, suspect: Suspect, f0: float, noise: Noise, rtol: float) -> Outcome:
@@ -32,7 +42,7 @@ def examine(problem: Problem, suspect: Suspect, f0: float, noise: Noise, rtol: f
     """
     ladder = Ladder(problem, suspect, f0, noise, suspect.cast)
     outcome = _examine(ladder, rtol)
-    if outcome.status in (Status.MISMATCH, Status.KINK_MISMATCH) and held_in_single(ladder):
+    if outcome.status in WRONG and held_in_single(ladder):
         outcome = _examine(Ladder(problem, suspect, f0, noise, True), rtol)
     return outcome
 
@@ -57,6 +67,8 @@ def _examine(ladder: Ladder, rtol: float) -> Outcome:
     if ladder.noise.coarse and best is not None and abs(a - best.value) > best.error + own:
         ladder.unsteady = unsteady(ladder, ladder.steps[best.level])
     outcome = judge(ladder, slopes, rtol)
+    if outcome.status in WRONG and waves(ladder):
+        outcome = outcome._replace(uncertainty=abs(a - outcome.numeric), status=Status.UNRESOLVED)
     if outcome.status is Status.UNRESOLVED:
         ladder.problem.noisiest = max(ladder.problem.noisiest, ladder.sigma)
     return outcome._replace(length=slopes.length)
