@@ -83,7 +83,8 @@ class Network(State):
         dropout masks stay as they are. Arguments and errors are those of :meth:`loss`.
         """
         batch, targets, rows, chosen = self._checked(X, y, rows, parts)
-        gradient = np.zeros(self._theta.size, self._dtype)
+        gradient = np.empty(self._theta.size, self._dtype)
+        gradient.fill(0)  # np.zeros gives pages that the backward pass would have to wait for, one by one
         value, tape = self._differentiate(batch, targets, rows, chosen, gradient)
         self._release(tape)
         self._gradient[...] = gradient
