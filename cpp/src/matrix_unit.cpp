@@ -1,7 +1,7 @@
 // A float is the sum of three numbers of 8 bits, high + middle + low, each a bfloat16. Of the nine products of two of these
-// sums the six largest are made, exact, and added up in float: what is left out is less than a rounding of the product. With
-// 32 terms at a time rounded once, a product is more accurate than one of fused multiplications and additions. Numbers below
-// 2^-102 lose digits, and infinite ones give NaN.
+// sums the six largest are made, exact, and added up in float: what is left out is less than a rounding of the product, and
+// a result is as accurate as one of fused multiplications and additions. Numbers below 2^-102 lose digits, and infinite ones
+// give NaN.
 //
 // Reference: G. Henry, P. T. P. Tang, A. Heinecke, Leveraging the bfloat16 artificial intelligence datatype for
 // higher-precision computations, ARITH 2019.

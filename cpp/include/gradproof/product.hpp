@@ -18,7 +18,7 @@ void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool trans
              const T* row = nullptr);
 
 // While one exists, the large products of floats of this thread may be made on the matrix unit of the processor, if it has one:
-// twice as fast, and not less accurate, but not bit for bit what they are elsewhere.
+// faster and as accurate, but not bit for bit what they are elsewhere.
 class MatrixUnit {
  public:
   MatrixUnit();
