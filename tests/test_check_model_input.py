@@ -96,3 +96,8 @@ def test_parameters_that_are_not_finite_are_said_where_the_loss_does_not_see_the
     report = gp.check_model(model, X, y)
     assert report.verdict == "nonfinite" and report.findings[0].tensor == "dense_0.b"
     assert "dense_0.b[3] = -inf" in report.findings[0].message
+
+
+def test_a_seed_may_be_a_number_of_numpy(X: np.ndarray, y: np.ndarray) -> None:
+    texts = [str(gp.check_model(small(), X, y, seed=seed).tensors) for seed in (3, np.int64(3), np.uint8(3))]
+    assert texts[0] == texts[1] == texts[2]

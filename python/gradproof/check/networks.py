@@ -134,7 +134,7 @@ def check_model(
         )
         raise ValueError(f"{other} when a gradient is given")
     subject = model.without_dropout() if dropout == "off" else model
-    random = Random(seed)
+    random = Random(int(seed))  # which takes no integer of NumPy
     terms = Terms(max_evaluations, max_seconds, progress, backend, n_jobs)
 
     def check(subject: Sequential, label: str) -> GradientReport:
