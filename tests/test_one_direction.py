@@ -55,6 +55,21 @@ def test_directions_whose_squares_overflow(dtype: str, scale: float) -> None:
         assert np.abs(measured.numeric[own] - analytic[own]).max() <= 16 * np.finfo(dtype).eps * largest
 
 
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 1e-310), ("float32", 1e-40), ("float32", 1e38)])
+def test_directions_as_small_and_as_large_as_numbers_are(dtype: str, size: float) -> None:
+    model, X, y = network(dtype=dtype)
+    model.parameters["dense_1.W"][2] = [size, -size, 0, size, -size]
+    if size > 1:  # the scores are as ever
+        for name in ("dense_0.W", "dense_0.b"):
+            model.parameters[name][..., 2] = 0
+    analytic = model.loss_and_gradient(X, y)[1].astype(np.float64)
+    measured = measure(model, X, y, scheme="tangent").numeric
+    assert np.isfinite(measured).all()
+    assert np.abs(measured - analytic).max() <= 256 * np.finfo(dtype).eps * np.abs(analytic).max()
+    if size < 1:
+        assert gp.check_model(model, X, y).verdict is gp.Verdict.PASS
+
+
 def test_a_direction_of_nothing_changes_nothing() -> None:
     model, X, y = network()
     model.parameters["dense_1.W"][...] = 0

@@ -84,16 +84,18 @@ class LossDifference {
   void along(bool tangent, const Lanes& lanes, const T* start, const T* direction, double* change, Beside& beside) const {
     T reach = 0;
     for (Index c = 0; c < n_; ++c) reach += std::abs(direction[c]);
-    int exponent;  // squares of the direction might overflow
-    std::frexp(reach, &exponent);
+    constexpr int most = std::numeric_limits<T>::max_exponent - 2;  // neither of the two below overflows
+    int exponent = most;  // squares of the direction might overflow
+    if (std::isfinite(reach)) std::frexp(reach, &exponent);
+    exponent = std::clamp(exponent, -most, most);
     const T size = std::ldexp(T(1), exponent), scale = std::ldexp(T(1), -exponent);
     const T half = tangent ? T(0) : T(0.5);
     for (const RowLanes& run : lanes.runs()) {
       const T* p = fact_.data() + run.sample * n_;
-      const T own = direction[targets_.labels[run.sample]];
+      const T own = scale * direction[targets_.labels[run.sample]];
       T slope = 0, bend = 0;
       for (Index c = 0; c < n_; ++c) {
-        const T off = scale * (direction[c] - own);
+        const T off = scale * direction[c] - own;
         slope += p[c] * off;
         bend += p[c] * off * off;
       }
