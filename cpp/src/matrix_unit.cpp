@@ -1,7 +1,7 @@
 // A float is the sum of three numbers of 8 bits, high + middle + low, each a bfloat16. Of the nine products of two of these
 // sums the six largest are made, exact, and added up in float: what is left out is less than a rounding of the product, and
-// a result is as accurate as one of fused multiplications and additions. Numbers below 2^-102 lose digits, and infinite ones
-// give NaN.
+// a result is as accurate as one of fused multiplications and additions. Numbers below 2^-102 lose digits, and what overflows
+// may be NaN.
 //
 // Reference: G. Henry, P. T. P. Tang, A. Heinecke, Leveraging the bfloat16 artificial intelligence datatype for
 // higher-precision computations, ARITH 2019.
@@ -15,7 +15,7 @@
 #include <atomic>
 #include <utility>
 
-#if defined(GRADPROOF_AMX) && defined(__AVX512F__)
+#if defined(GRADPROOF_AMX) && defined(__AVX512DQ__)
 #define GRADPROOF_HAS_MATRIX_UNIT
 #include <cpuid.h>
 #include <immintrin.h>
@@ -91,8 +91,12 @@ Vector load(const float* from, Index count) {
 }
 
 Bits upper_half(Bits bits) { return _mm512_and_si512(bits, _mm512_set1_epi32(int(0xFFFF0000))); }
+// The nearest one that is finite: what is left of an infinite number is infinite, then, to the last of its parts.
 Vector to_bfloat16(Vector x) {
-  return _mm512_castsi512_ps(upper_half(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000))));
+  constexpr int smaller_size = 2, sign_of_first = 0;
+  const Vector largest = _mm512_castsi512_ps(_mm512_set1_epi32(0x7F7F0000));
+  const Bits rounded = upper_half(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000)));
+  return _mm512_range_ps(_mm512_castsi512_ps(rounded), largest, smaller_size | sign_of_first);
 }
 
 // One row of the three tiles of a group: x and y in turns.

@@ -110,6 +110,12 @@ void test_range() {
     problem.a = normal(64 * 400, scale);
     CHECK(problem.errors(problem.product(true)).largest < 2.5);
   }
+  Problem largest{64, 400, 96, false, false, Start::zero};
+  largest.a[5 * 400 + 7] = std::numeric_limits<float>::max();  // no bfloat16 is as large
+  largest.b = normal(400 * 96, 0.1);
+  const auto finite = largest.product(true);
+  for (const float value : finite) CHECK(std::isfinite(value));
+  CHECK(largest.errors(finite).largest < 2.5);
   Problem problem{64, 400, 96, false, false, Start::zero};
   problem.a[5 * 400 + 7] = std::numeric_limits<float>::infinity();
   problem.b[9 * 96 + 3] = std::numeric_limits<float>::quiet_NaN();
