@@ -275,7 +275,7 @@ void product(T* c, const T* a, const T* b, Index m, Index k, Index n, bool trans
   const bool large = double(m) * double(k) * double(n) >= parallel_products;
   const int threads = large ? thread_count() : 1;
   const bool unit = sizeof(T) == 4 && matrix_unit_serves(m, k, n);
-  const auto serial = [unit](const Result<T>& result, const View<T>& A, const View<T>& B, Index m, Index k, Index n) {
+  const auto serial = [&](const Result<T>& result, const View<T>& A, const View<T>& B, Index m, Index k, Index n) {
     if constexpr (sizeof(T) == 4) {
       if (unit) return matrix_unit_product(result, A, B, m, k, n);
     }
