@@ -377,3 +377,13 @@ def test_a_copied_state_goes_on_alike(name, dtype, rng):
 
 
 # ---- Bad input ----
+
+
+@pytest.mark.parametrize("optimizer", [gp.Adam(1e-3), gp.RMSprop(1e-3)])
+def test_squares_that_overflow_stop_a_parameter_and_spoil_nothing(optimizer: gp.Adam | gp.RMSprop) -> None:
+    theta = np.ones(37, np.float32)
+    gradient = np.full(37, 1e25, np.float32)
+    state = optimizer.init(theta)
+    for _ in range(3):
+        optimizer.update(theta, gradient, state)
+    assert np.array_equal(theta, np.ones(37, np.float32))

@@ -90,6 +90,18 @@ GRADPROOF_INLINE V moved(V average, V value, V gain) {
   return madd(gain, value - average, average);
 }
 
+// Of squares: one that overflows makes the average infinite for ever, not NaN, which infinity - infinity would give.
+template <class T>
+GRADPROOF_INLINE T capped(T average) {
+  constexpr T infinity = std::numeric_limits<T>::infinity();
+  return average < infinity ? average : infinity;
+}
+#if defined(GRADPROOF_ESTIMATES)
+GRADPROOF_INLINE __m512 capped(__m512 average) {
+  return _mm512_maskz_min_ps(0xFFFF, average, _mm512_set1_ps(std::numeric_limits<float>::infinity()));  // NaN: the second
+}
+#endif
+
 // V is T, or several of them; `all` makes a V of a T. `step` is what is subtracted from theta, and moves the averages.
 template <class T>
 struct Sgd {
@@ -118,7 +130,7 @@ struct RmsProp {
 
   template <class V, class All>
   GRADPROOF_INLINE V step(V g, V& s, V&, All all) const {
-    s = moved(s, g * g, all(c.gain2));
+    s = capped(moved(s, g * g, all(c.gain2)));
     return ratio(all(c.rate) * g, s, all(c.root), all(c.epsilon));
   }
 };
@@ -130,7 +142,7 @@ struct Adam {
   template <class V, class All>
   GRADPROOF_INLINE V step(V g, V& m, V& s, All all) const {
     m = moved(m, g, all(c.gain1));
-    s = moved(s, g * g, all(c.gain2));
+    s = capped(moved(s, g * g, all(c.gain2)));
     return ratio(all(c.rate) * m, s, all(c.root), all(c.epsilon));
   }
 };
