@@ -25,8 +25,9 @@ def told(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """An exception in words, in one line: ``KeyError: 'W' in forward, line 12 of models.py``."""
-    text = " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
-    return type(error).__name__ + (f": {text}" if text else "") + _place(error)
+    text = " ".join(str(error).split())
+    notes = "".join(f". {' '.join(note.split())}" for note in getattr(error, "__notes__", []))
+    return type(error).__name__ + (f": {text}" if text else "") + _place(error) + notes.removesuffix(".")
 
 
 def _place(error: BaseException) -> str:
