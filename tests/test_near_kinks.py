@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gradproof as gp
+from gradproof.check.stages import activations
 
 
 def network(seed: int, layers: int, width: int, rows: int, wrong: float = 1.0):
@@ -71,3 +72,46 @@ def test_a_tenth_too_much_is_seen(seed):
     report = gp.check_gradients(*network(seed, 4, 12, 32, wrong=1.1), nearby=False)
     assert report.verdict == "fail" and report.culprits[0] == "1"
     assert report.findings[0].cause == "scale"
+
+
+class Threshold(gp.Layer):
+    """``max(x - s, 0)``, whose backward takes numbers a little below ``s`` for larger ones."""
+
+    row_independent = True
+
+    def __init__(self, reach: float) -> None:
+        self.reach = reach
+
+    def build(self, n_in, rng):
+        return {"s": np.zeros(n_in)}
+
+    def forward(self, x, parameters, training):
+        return np.maximum(x - parameters["s"], 0), x
+
+    def backward(self, dy, cache, parameters):
+        passed = dy * (cache > parameters["s"] - np.float32(self.reach))
+        return passed, {"s": -np.sum(passed, axis=0)}
+
+
+def places_below(places: int, seed: int):
+    """A float32 network of which one row stands so many places of the last digit below all thresholds."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(6, 3)).astype(np.float32)
+    layers = [gp.Dense(6), gp.Tanh(), gp.Dense(5), Threshold(2e-5), gp.Dense(3)]
+    model = gp.Sequential(layers, 4, "mse", dtype="float32", seed=seed)
+    above = activations(model, X)[3][0]
+    for _ in range(places):
+        above = np.nextafter(above, np.float32(np.inf))
+    model.parameters["threshold_0.s"][...] = above
+    return model, X, y
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_piece_above_a_flat_one_is_right_where_rounding_leads_there(seed):
+    """On the flat piece nothing is rounded; on the other the sum of a number and a fine step is."""
+    for places, expected in ((1, "pass"), (16, "fail")):
+        model, X, y = places_below(places, seed)
+        report = gp.check_model(model, X, y, nearby=False)
+        assert report.verdict == expected, report
+        gradient = model.loss_and_gradient(X, y)[1]
+        assert gp.check_model(model, X, y, gradient=gradient * np.float32(1.01), nearby=False).verdict == "fail"

@@ -28,6 +28,7 @@ CLOSE: Final = {"float32": 2.0**-21, "float64": 2.0**-50}
 ASIDE: Final = {"float32": 2.0**-14, "float64": 2.0**-32}
 LINES: Final = 5
 NEAR: Final = 2.0**-48
+DEVIATIONS: Final = 4.0  # a bound on measured noise, in standard deviations
 SINGLE: Final = 16.0  # times the noise further away than near by: it is that of float32
 POINTS: Final = 9
 ORDERS: Final = (5, 6, 7)
@@ -83,16 +84,20 @@ def rounding_of(model: Sequential, X: Array, targets: Array, precision: str) -> 
     return np.asarray(MARGIN * own + UNITS * unit * float(np.max(np.abs(gradient), initial=0.0)))
 
 
-def noise_of(probe: Probe, index: int) -> Array:
-    """Standard deviation of the noise of every output of an operation of the network.
+def noise_of(probe: Probe, index: int, x: Array) -> Array:
+    """A bound on the noise of every output of an operation of the network that sees `x`.
 
     What it sees is moved relative to itself, so that no number changes its sign, by some units of round-off. Layers
     that compute in float32 inside do not show there, but further away, in most of their outputs.
     """
-    near = np.max(_levels(probe, index, NEAR), axis=(0, 1))
+    return DEVIATIONS * _deviation(probe, index, x)
+
+
+def _deviation(probe: Probe, index: int, x: Array) -> Array:
+    near = np.max(_levels(probe, index, x, NEAR), axis=(0, 1))
     # A kink beside the point is met on one side of every line.
-    wide = np.max(np.min(_levels(probe, index, SPACING["float32"]), axis=1), axis=0)
-    size = np.abs(probe.base[index])
+    wide = np.max(np.min(_levels(probe, index, x, SPACING["float32"]), axis=1), axis=0)
+    size = np.abs(probe.behind(index, x[None])[0])
     seen = (wide > 0) & (size > 0)
     steady = np.where(
         near > 0, near, wide
@@ -105,9 +110,8 @@ def noise_of(probe: Probe, index: int) -> Array:
     return np.maximum(np.maximum(near, wide), float(np.median(wide[seen] / size[seen])) * size)
 
 
-def _levels(probe: Probe, index: int, spacing: float) -> Array:
+def _levels(probe: Probe, index: int, x: Array, spacing: float) -> Array:
     """The noise on some lines, on one side and on the other: (line, side, row, column)."""
-    x = probe.inputs[index]
     rng = np.random.default_rng(0)
     levels = np.zeros((LINES, 2, *probe.base[index].shape))
     for line in range(LINES):

@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof.check.answers import noise_of
 from gradproof.check.branches import Jacobians, extremes
 from gradproof.check.slopes import GOAL, Slopes, measure_slopes
 from gradproof.check.stages import Probe
@@ -77,6 +78,7 @@ class Chain:
         self.probe, self.noise, self.sides = probe, noise, sides
         self.evaluations = 0.0
         self._gains: dict[int, Array] = {}
+        self._beside_noise: dict[tuple[int, int], Array] = {}
         self._jacobians: dict[int, Jacobians] = {}
         self._weight = {len(probe.stages): np.full((probe.m, 1), 1 / probe.m)}
 
@@ -124,7 +126,7 @@ class Chain:
         if index not in self._gains:
             x = self.probe.inputs[index]
             lines = np.random.default_rng(index).choice((-1.0, 1.0), (CARRIERS, *x.shape))
-            slopes = self._slopes(index, x, None, lines)
+            slopes = self._slopes(index, x, None, lines, self.noise[index])
             self._gains[index] = np.sqrt(
                 np.mean(np.square(np.maximum(np.abs(slopes.left), np.abs(slopes.right))), axis=0)
             )
@@ -164,7 +166,7 @@ class Chain:
     def _factors(self, index: int, entries: Array | None, lines: Array | None) -> _Factors:
         """Of an operation, by its own parameters or along lines of what it sees."""
         x = self.probe.inputs[index]
-        slopes = self._slopes(index, x, entries, lines)
+        slopes = self._slopes(index, x, entries, lines, self.noise[index])
         value, error = (slopes.left + slopes.right) / 2, slopes.error
         jump = np.where(slopes.apart, (slopes.right - slopes.left) / 2, 0.0)
         turn = np.where(jump == 0, 0.0, np.nan)
@@ -174,8 +176,8 @@ class Chain:
         coarse = error > GOAL * np.max(np.abs(value), axis=(1, 2), keepdims=True)
         wanted = sides.near & (slopes.apart | coarse | (sides.above & sides.below))
         if wanted.any():
-            above, above_error = self._beside(index, x, sides.shift, entries, lines)
-            below, below_error = self._beside(index, x, -sides.shift, entries, lines)
+            above, above_error = self._beside(index, 1, entries, lines)
+            below, below_error = self._beside(index, -1, entries, lines)
             both, up = sides.above & sides.below, sides.above
             low, high = np.minimum(above, below), np.maximum(above, below)
             # More than two pieces may meet: where the sides of the point itself are beyond, there are others.
@@ -191,23 +193,26 @@ class Chain:
             turn = np.where(wanted, np.where(both, np.where(others, np.nan, (above - below) / 2), 0.0), turn)
         return _Factors(value, error, jump, turn)
 
-    def _beside(
-        self, index: int, x: Array, shift: Array, entries: Array | None, lines: Array | None
-    ) -> tuple[Array, Array]:
-        """The slopes, and their errors, of the piece to one side, extrapolated to the point."""
-        near, far = (self._slopes(index, x + size * shift, entries, lines) for size in (1, 2))
+    def _beside(self, index: int, side: int, entries: Array | None, lines: Array | None) -> tuple[Array, Array]:
+        """The slopes, and their errors, of the piece to one side (1 above, -1 below), extrapolated to the point."""
+        x, shift = self.probe.inputs[index], side * self.sides[index].shift
+        noise = self._beside_noise.get((index, side))
+        if noise is None:  # the point itself may stand on a flat piece, which has none
+            noise = np.maximum(self.noise[index], noise_of(self.probe, index, x + shift))
+            self._beside_noise[index, side] = noise
+        near, far = (self._slopes(index, x + size * shift, entries, lines, noise) for size in (1, 2))
         return near.left + near.right - (far.left + far.right) / 2, 2 * near.error + far.error
 
-    def _slopes(self, index: int, x: Array, entries: Array | None, lines: Array | None) -> Slopes:
+    def _slopes(self, index: int, x: Array, entries: Array | None, lines: Array | None, noise: Array) -> Slopes:
         if entries is not None:
-            slopes, looked, units = self._by_parameter(index, x, entries)
+            slopes, looked, units = self._by_parameter(index, x, entries, noise)
         else:
             assert lines is not None
-            slopes, looked, units = self._by_input(index, x, lines)
+            slopes, looked, units = self._by_input(index, x, lines, noise)
         self.evaluations += looked / (len(self.probe.stages) + 1)
         return slopes.scaled(units)
 
-    def _by_parameter(self, index: int, x: Array, entries: Array) -> tuple[Slopes, int, Array]:
+    def _by_parameter(self, index: int, x: Array, entries: Array, noise: Array) -> tuple[Slopes, int, Array]:
         probe, theta = self.probe, self.probe.model.theta
         own = probe.model.layout[probe.model.layout.name_of(int(entries[0]))[0]]
         size = max(1.0, float(np.sqrt(np.mean(np.square(theta[own.offset : own.stop])))))
@@ -218,10 +223,10 @@ class Chain:
             made = np.array([[step for _, step in line] for line in seen]) / units[chosen]
             return np.array([[output for output, _ in line] for line in seen]), made
 
-        slopes, looked = measure_slopes(moved, len(entries), probe.run(index, x), self.noise[index])
+        slopes, looked = measure_slopes(moved, len(entries), probe.run(index, x), noise)
         return slopes, looked, 1 / units
 
-    def _by_input(self, index: int, x: Array, lines: Array) -> tuple[Slopes, int, Array]:
+    def _by_input(self, index: int, x: Array, lines: Array, noise: Array) -> tuple[Slopes, int, Array]:
         probe = self.probe
         unit = float(np.sqrt(np.mean(np.square(x)))) or 1.0
         norms = np.max(np.abs(lines), axis=(1, 2)) / unit
@@ -235,5 +240,5 @@ class Chain:
             made = np.repeat(sizes[:, None], len(chosen), axis=1)
             return outputs.reshape(*made.shape, *base.shape), made
 
-        slopes, looked = measure_slopes(moved, len(lines), base, self.noise[index])
+        slopes, looked = measure_slopes(moved, len(lines), base, noise)
         return slopes, looked, norms

@@ -25,7 +25,6 @@ from gradproof.nn.model import Sequential
 Array = NDArray[Any]
 
 BLOCK: Final = 64  # parameters that are measured together
-DEVIATIONS: Final = 4.0  # a bound on measured noise, in standard deviations
 COARSE: Final = 256.0  # noise that is not that of float64, in units of its round-off
 
 
@@ -44,7 +43,7 @@ class Ahead:
         twin = model.astype("float64")
         values = targets if targets.dtype == np.int64 else targets.astype(np.float64)
         self.probe = Probe(twin, values, [seen.astype(np.float64) for seen in activations(model, X)])
-        self._noise = [DEVIATIONS * noise_of(self.probe, index) for index in range(len(self.probe.stages) + 1)]
+        self._noise = [noise_of(self.probe, index, x) for index, x in enumerate(self.probe.inputs)]
         self._chain = Chain(self.probe, self._noise, sides_of(self.probe, self._noise))
         unit = float(np.finfo(np.float64).eps) / 2
         coarse = any(
