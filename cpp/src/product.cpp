@@ -37,6 +37,7 @@ constexpr int tile_packets = 2;
 constexpr Index k_block = 256;          // a panel of b is 32 KB (AVX-512)
 constexpr Index m_block = 512;          // and the block of a 512 KB
 constexpr Index small_bytes = 1 << 16;  // of an operand that is not packed
+constexpr Index near_bytes = 1 << 15;   // of a result that is in the first caches already
 constexpr double parallel_products = 4e6;
 
 // The first `count` numbers of a packet, and nothing of the memory behind them.
@@ -73,7 +74,7 @@ void store_part(T* to, const Packet<T>& packet, Index count) {
 // What a tile asks for ahead of time: two cache lines with every `prefetch_steps` steps, as many as can be under way without
 // holding up the loads of a.
 struct Prefetch {
-  const char* data;
+  const char* data;  // null: there is nothing to ask for
   Index step;
 };
 constexpr Index prefetch_steps = 8;
@@ -118,14 +119,16 @@ void tile(const Result<T>& result, const T* a, Index a_row, Index a_column, cons
     if (packets > 1) prefetch_to_write(asked + width<T>);
     asked += result.stride;
   };
-  Index rows_ahead = rows;
+  Index rows_ahead = ahead.data ? rows : 0;
   for (; rows_ahead * prefetch_steps > k && rows_ahead > 0; --rows_ahead) ask();
   for (; k >= prefetch_steps; k -= prefetch_steps) {
-    prefetch(ahead.data);
-    prefetch(ahead.data + line);
-    ahead.data += ahead.step;
-    if (rows_ahead > 0) ask();
-    --rows_ahead;
+    if (ahead.data) {
+      prefetch(ahead.data);
+      prefetch(ahead.data + line);
+      ahead.data += ahead.step;
+      if (rows_ahead > 0) ask();
+      --rows_ahead;
+    }
     advance(prefetch_steps);
   }
   advance(k);
@@ -236,8 +239,10 @@ void block_product(const Result<T>& result, const View<T>& a, const View<T>& b, 
     const T* next = more ? b.data + (j + columns) * b.column : b_panel;
     const Index step = more ? (b.column == 1 ? b.row : b.column) * Index(sizeof(T)) : 0;
     const Index per_tile = more ? (b.column == 1 ? k / prefetch_steps * step : 2 * line) : 0;
+    const bool near = !more && m * n * Index(sizeof(T)) <= near_bytes;
     for (Index t = 0; t < rows.tiles; ++t) {
-      const Prefetch ahead{reinterpret_cast<const char*>(next) + std::min<Index>(t, prefetch_steps) * per_tile, step};
+      const char* asked = reinterpret_cast<const char*>(next) + std::min<Index>(t, prefetch_steps) * per_tile;
+      const Prefetch ahead{near ? nullptr : asked, step};
       const Index i = rows.first(t), count = rows.count(t);
       const bool unit_rows = pack_a || a.row == 1;
       const T* start = pack_a ? a_panels + i * k : a.data + i * a.row;
