@@ -14,7 +14,9 @@ import pytest
 import gradproof as gp
 from gradproof import _core
 
-needs_unit = pytest.mark.skipif(not _core.matrix_unit(), reason="this processor has no matrix unit, or GRADPROOF_ISA is set")
+needs_unit = pytest.mark.skipif(
+    not _core.matrix_unit(), reason="this processor has no matrix unit, or GRADPROOF_ISA forbids it"
+)
 
 
 @contextmanager
