@@ -53,8 +53,9 @@ def waves(ladder: Ladder) -> bool:
     Noise goes up and down from one point to the next; what is smooth, beside a parabola, does not between points close
     enough (von Neumann's ratio, 2 for noise). To one side alone: a kink at the point is no oscillation.
     """
-    if ladder.noise.staircase or ladder.sigma <= ROUNDINGS * ladder.noise.eps * abs(ladder.f0):
-        return False
+    single = ladder.noise.single or ladder.suspect.single
+    if not single or ladder.noise.staircase or ladder.sigma <= ROUNDINGS * ladder.noise.eps * abs(ladder.f0):
+        return False  # what waves over few places of double is rounding, not a function
     for spacing in (part * ladder.finest for part in (0.5, 1, 2, 4)):
         values, t = np.array([ladder.value(k * spacing) for k in range(1, 2 * POINTS + 1)]).T
         off = values - np.polynomial.Polynomial.fit(t, values, 2)(t)
