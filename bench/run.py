@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "isa": config["isa"],
+        "isa": config["isa"] + (" and matrix unit" if config["matrix_unit"] else ""),
         "compiler": config["compiler"],
         "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

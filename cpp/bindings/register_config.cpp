@@ -30,8 +30,8 @@ void register_config(py::module_& m) {
   m.def("version", [] { return GRADPROOF_VERSION; }, "Version of gradproof that this module was built from.");
   m.def("isa", [] { return GRADPROOF_ISA; }, "Instruction set of this module: v1, v3, v4 or neon.");
   m.def("eigen_version", &eigen_version, "Version of Eigen that this module was built with.");
-  m.def("matrix_unit", &matrix_unit, "Whether training may use the matrix unit of this processor, which has one.");
-  m.def("allow_matrix_unit", &allow_matrix_unit, "Allows it or forbids it.");
+  m.def("matrix_unit", &matrix_unit, "Whether training uses the matrix unit of this processor.");
+  m.def("allow_matrix_unit", &allow_matrix_unit, "Allows its use or forbids it.");
   m.def("compiler", &compiler, "Compiler that built this module.");
 }
 

@@ -47,21 +47,13 @@ T* scratch(int which, Index count) {
   return memory.data;
 }
 
-inline void prefetch(const void* address) {
 #if defined(__GNUC__)
-  __builtin_prefetch(address, 0, 2);
+inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+inline void prefetch_to_write(const void* address) { __builtin_prefetch(address, 1, 3); }
 #else
-  static_cast<void>(address);
+inline void prefetch(const void*) {}
+inline void prefetch_to_write(const void*) {}
 #endif
-}
-
-inline void prefetch_to_write(const void* address) {
-#if defined(__GNUC__)
-  __builtin_prefetch(address, 1, 3);
-#else
-  static_cast<void>(address);
-#endif
-}
 
 constexpr Index line = 64;  // bytes: of a cache
 

@@ -99,9 +99,7 @@ def _deviation(probe: Probe, index: int, x: Array) -> Array:
     wide = np.max(np.min(_levels(probe, index, x, SPACING["float32"]), axis=1), axis=0)
     size = np.abs(probe.behind(index, x[None])[0])
     seen = (wide > 0) & (size > 0)
-    steady = np.where(
-        near > 0, near, wide
-    )  # some values do not change at all over so small a distance: a stair is flat
+    steady = np.where(near > 0, near, wide)  # some values do not change at all over so small a distance
     if not seen.any():
         return steady
     unit = float(np.finfo(np.float64).eps) / 2
