@@ -48,14 +48,14 @@ def local_noise(ladder: Ladder, slopes: Slopes) -> float:
 
 
 def waves(ladder: Ladder) -> bool:
-    """Whether what looks like noise is an oscillation over few places of the last digits, of which wide steps see none.
+    """Whether what looks like noise is an oscillation over few places of float32, of which wide steps see none.
 
     Noise goes up and down from one point to the next; what is smooth, beside a parabola, does not between points close
     enough (von Neumann's ratio, 2 for noise). To one side alone: a kink at the point is no oscillation.
     """
     single = ladder.noise.single or ladder.suspect.single
     if not single or ladder.noise.staircase or ladder.sigma <= ROUNDINGS * ladder.noise.eps * abs(ladder.f0):
-        return False  # what waves over few places of double is rounding, not a function
+        return False  # in double, steps are fine enough to follow what waves
     for spacing in (part * ladder.finest for part in (0.5, 1, 2, 4)):
         values, t = np.array([ladder.value(k * spacing) for k in range(1, 2 * POINTS + 1)]).T
         off = values - np.polynomial.Polynomial.fit(t, values, 2)(t)
